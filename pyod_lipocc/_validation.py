@@ -1,0 +1,179 @@
+"""Checks of parameters and of data, with one voice for errors: parameter, value received, what is accepted."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+
+from pyod_lipocc.domains import Domain
+from pyod_lipocc.lipschitz.networks import BUILDERS
+from pyod_lipocc.training import Callback
+
+__all__ = [
+    "CONSTRAINTS",
+    "check_device",
+    "check_domain",
+    "check_image_shape",
+    "check_parameters",
+]
+
+_AUTO = StrOptions({"auto"})
+_POSITIVE = Interval(Real, 0, None, closed="neither")
+_COUNT = Interval(Integral, 0, None, closed="left")
+_AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
+
+CONSTRAINTS: dict[str, list[Any]] = {
+    "contamination": [Interval(Real, 0, 0.5, closed="right"), HasMethods(["fit", "predict"])],
+    "network": [StrOptions({"auto", *BUILDERS}), torch.nn.Module, callable],
+    "margin": [_POSITIVE, _AUTO],
+    "regularization": [_POSITIVE],
+    "n_newton_steps": [_COUNT, _AUTO],
+    "domain": [Domain, _AUTO],
+    "negatives": [callable, _AUTO],
+    "standardize": ["boolean"],
+    "threshold": [StrOptions({"contamination", "boundary"})],
+    "image_shape": [tuple, list, None],
+    "max_iter": [_AT_LEAST_ONE, _AUTO],
+    "batch_size": [_AT_LEAST_ONE],
+    "learning_rate": [_POSITIVE, callable, _AUTO],
+    "optimizer": [StrOptions({"adam", "rmsprop"}), callable],
+    "sampler": [callable, _AUTO],
+    "n_warmup_steps": [_COUNT],
+    "callbacks": [tuple, list, None],
+    "device": [str, torch.device, None],
+    "random_state": [
+        _COUNT,
+        np.random.RandomState,
+        np.random.Generator,
+        None,
+    ],
+    "verbose": ["verbose"],
+}
+"""Accepted values of each parameter of `LipOCC`."""
+
+
+def check_parameters(parameters: dict[str, Any], caller: str) -> None:
+    """Check every parameter against `CONSTRAINTS`.
+
+    Parameters
+    ----------
+    parameters : dict
+    caller : str
+        Name of the class, for the messages.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, the accepted values and the value received.
+    """
+    validate_parameter_constraints(CONSTRAINTS, parameters, caller_name=caller)
+    for name in ("margin", "regularization", "learning_rate"):
+        value = parameters[name]
+        if isinstance(value, Real) and not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, got {value!r}")
+    contamination = parameters["contamination"]
+    if isinstance(contamination, Real) and not isinstance(contamination, (int, float)):
+        # PyOD takes any other number for a threshold object.
+        raise ValueError(
+            f"contamination must be a Python float or a threshold object, got {contamination!r}: "
+            f"pass float({float(contamination):.6g})"
+        )
+    for callback in parameters["callbacks"] or ():
+        if not isinstance(callback, Callback):
+            raise ValueError(
+                "callbacks must be instances of pyod_lipocc.training.Callback, such as "
+                f"EarlyStopping(), got {callback!r}"
+            )
+
+
+def check_image_shape(image_shape: tuple[int, ...] | list[int] | None, n_features: int) -> None:
+    """Check that images of the given shape have as many pixels as X has columns.
+
+    Parameters
+    ----------
+    image_shape : tuple of int or None
+        (height, width) or (channels, height, width).
+    n_features : int
+
+    Raises
+    ------
+    ValueError
+        If the shape is not two or three positive ints, or their product is not `n_features`.
+    """
+    if image_shape is None:
+        return
+    well_formed = len(image_shape) in (2, 3) and all(
+        isinstance(side, Integral) and not isinstance(side, bool) and side > 0
+        for side in image_shape
+    )
+    if not well_formed:
+        raise ValueError(
+            "image_shape must be (height, width) or (channels, height, width) in positive ints, "
+            f"got {image_shape!r}"
+        )
+    if math.prod(image_shape) != n_features:
+        raise ValueError(
+            f"image_shape={tuple(image_shape)!r} holds {math.prod(image_shape)} pixels, "
+            f"but X has {n_features} columns: each row must be one flattened image"
+        )
+
+
+def check_device(device: str | torch.device | None) -> torch.device:
+    """Return the torch device; None means the CPU.
+
+    Parameters
+    ----------
+    device : str, torch.device or None
+
+    Returns
+    -------
+    device : torch.device
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the device or it is not present.
+    """
+    try:
+        checked = torch.device(device or "cpu")
+        torch.empty(0, device=checked)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device must be None, 'cpu' or a device that torch can use here, got {device!r}: {error}"
+        ) from error
+    return checked
+
+
+def check_domain(domain: Domain, X: npt.NDArray[Any], units: str) -> None:
+    """Check that a domain contains a batch of rows.
+
+    Parameters
+    ----------
+    domain : Domain
+    X : ndarray of shape (n, d)
+        In the units of the domain.
+    units : str
+        What these units are, for the message.
+
+    Raises
+    ------
+    ValueError
+        If a row lies outside.
+    """
+    outside = int((~domain.contains(torch.as_tensor(X, dtype=torch.float64))).sum())
+    if outside:
+        raise ValueError(
+            f"domain must contain the data, got {domain!r} with {outside} of {len(X)} rows of a batch "
+            f"outside, in {units}: widen it, or use domain='auto'"
+        )

@@ -1,0 +1,460 @@
+"""LipOCC: one-class classification by the signed distance that a 1-Lipschitz network learns."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pyod.models.base import BaseDetector
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from pyod_lipocc._auto import bounding_box, half_nearest_neighbour_distance
+from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
+from pyod_lipocc._scaling import Scaling, chunks
+from pyod_lipocc._validation import (
+    check_device,
+    check_domain,
+    check_image_shape,
+    check_parameters,
+)
+from pyod_lipocc.domains import Domain
+from pyod_lipocc.lipschitz.networks import BUILDERS, lipschitz_bound, parameter_groups, polish
+from pyod_lipocc.losses import hkr
+from pyod_lipocc.negatives import Proposal, uniform
+from pyod_lipocc.sampler import Sampler, newton_raphson
+from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
+from pyod_lipocc.training import (
+    Callback,
+    LinearDecay,
+    ProgressBar,
+    Schedule,
+    train,
+)
+
+__all__ = ["LipOCC"]
+
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": StiefelAdam,
+    # "Default hyper-parameters" of the paper are those of Keras.
+    "rmsprop": partial(StiefelRMSprop, alpha=0.9, eps=1e-7),
+}
+
+
+class LipOCC(BaseDetector):
+    r"""One-class classifier that learns the signed distance to the support of normal data.
+
+    A network f, 1-Lipschitz by construction, is trained with the hinge Kantorovich-Rubinstein loss to separate
+    the data from negatives that a Newton-Raphson sampler places at its boundary (Béthune & Serrurier, 2022,
+    Algorithms 1 and 2). :math:`S(x) = f(x) - m` approximates the signed distance to the boundary of the
+    support: positive inside, negative outside. Scores are -S: higher is more abnormal, as everywhere in PyOD.
+
+    A score changes by at most `lipschitz_constant_` times the l2 distance that its row is moved, for all rows
+    and without assumption on the data, up to floating-point rounding.
+
+    Parameters
+    ----------
+    contamination : float in (0, 0.5] or threshold object, default=0.1
+        Share of outliers expected in the training rows: sets `threshold_` at that percentile of
+        `decision_scores_`. An object of PyThresh sets the threshold by its own rule.
+    network : {"auto", "dense"}, torch.nn.Module or callable, default="auto"
+        f. "dense", and for now "auto": three orthogonal layers of 128 with GroupSort2. A module is copied and
+        trained; a callable receives the number of features and a keyword `generator` (torch.Generator) and
+        returns a module, such as ``functools.partial(dense, hidden=(512,) * 4)``. Modules map (n, d) to
+        (n, 1) or (n,).
+    margin : float or "auto", default="auto"
+        m > 0, in the units of the scores. "auto": half the median distance of a row to its nearest other row.
+    regularization : float, default=100.0
+        lambda > 0, weight of the hinge against the Kantorovich-Rubinstein term.
+    n_newton_steps : int or "auto", default="auto"
+        T >= 0 of Algorithm 1. "auto": 4.
+    domain : Domain or "auto", default="auto"
+        B, in the units of the scores; must contain the data. "auto": the bounding box of the rows, wider by
+        twice the margin on every side.
+    negatives : callable or "auto", default="auto"
+        Q0, ``(x, domain, generator) -> z``. "auto": uniform on the domain.
+    standardize : bool, default=True
+        Bring every feature to mean 0 and variance 1 first; scores are then in standardised units. With False
+        they are in the units of X.
+    threshold : {"contamination", "boundary"}, default="contamination"
+        Where a label becomes 1: PyOD's percentile, or S < 0.
+    image_shape : tuple of int or None, default=None
+        (height, width) or (channels, height, width) where rows are flattened images. The dense network does
+        not use it.
+    max_iter : int or "auto", default="auto"
+        Gradient steps at most. "auto": 1,000.
+    batch_size : int, default=256
+        Rows, and as many negatives, in a step.
+    learning_rate : float, callable or "auto", default="auto"
+        A constant, or a function of the share of `max_iter` done. "auto": from 5e-3 linearly to 0.
+    optimizer : {"adam", "rmsprop"} or callable, default="adam"
+        On the Stiefel manifold. A callable receives parameter groups, those with ``stiefel=True`` to be kept
+        on the manifold, and returns a torch optimizer.
+    sampler : callable or "auto", default="auto"
+        Algorithm 1 or a variant: ``functools.partial(newton_raphson, ...)``. "auto": as the paper prints it.
+    n_warmup_steps : int, default=0
+        First steps without Newton-Raphson.
+    callbacks : sequence of Callback or None, default=None
+        Watch the training and may stop it; copied at each fit.
+    device : str, torch.device or None, default=None
+        Where to train and score. None: the CPU.
+    random_state : int, RandomState, Generator or None, default=None
+        Used in `fit` only. An int gives the same bits at each fit on the same machine.
+    verbose : int or bool, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    decision_scores_ : ndarray of shape (n,)
+        -S of the training rows.
+    threshold_ : float
+        Rows with a greater score are labelled 1.
+    labels_ : ndarray of shape (n,)
+        Labels of the training rows: 1 for outliers.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only where X has string column names.
+    n_iter_ : int
+        Gradient steps done.
+    history_ : History
+        Loss, recall, gradient norm and more, of each step.
+    network_ : torch.nn.Module
+        f, in float64, in the network's own units.
+    margin_ : float
+        m, in the units of the scores.
+    domain_ : Domain
+        B, in the units of the scores.
+    scaling_ : Scaling
+        The affine map from X to the network's units.
+    lipschitz_constant_ : float
+        Upper bound of \|score(x) - score(x')\| / \|x - x'\|_2 in the units of X: the product of the layers' largest
+        singular values over the smallest scale. ``inf`` where a module is unknown.
+
+    References
+    ----------
+    Béthune & Serrurier, *Certifiable Metric One Class Learning with adversarially trained Lipschitz Classifier*,
+    ML Safety Workshop, NeurIPS 2022.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyod_lipocc import LipOCC
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> detector = LipOCC(max_iter=100, random_state=0).fit(X)
+    >>> detector.predict([[0.0, 0.0], [9.0, 9.0]])
+    array([0, 1])
+    """
+
+    def __init__(
+        self,
+        contamination: Any = 0.1,
+        *,
+        network: Any = "auto",
+        margin: float | str = "auto",
+        regularization: float = 100.0,
+        n_newton_steps: int | str = "auto",
+        domain: Domain | str = "auto",
+        negatives: Proposal | str = "auto",
+        standardize: bool = True,
+        threshold: str = "contamination",
+        image_shape: tuple[int, ...] | None = None,
+        max_iter: int | str = "auto",
+        batch_size: int = 256,
+        learning_rate: float | Schedule | str = "auto",
+        optimizer: Any = "adam",
+        sampler: Sampler | str = "auto",
+        n_warmup_steps: int = 0,
+        callbacks: Sequence[Callback] | None = None,
+        device: str | torch.device | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(contamination=contamination)
+        self.network = network
+        self.margin = margin
+        self.regularization = regularization
+        self.n_newton_steps = n_newton_steps
+        self.domain = domain
+        self.negatives = negatives
+        self.standardize = standardize
+        self.threshold = threshold
+        self.image_shape = image_shape
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.sampler = sampler
+        self.n_warmup_steps = n_warmup_steps
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: npt.ArrayLike, y: Any = None) -> LipOCC:
+        """Learn the signed distance to the support of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Finite real numbers; at least one row and one column.
+        y : ignored
+
+        Returns
+        -------
+        self : LipOCC
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or X is not as documented. The object is then as it was before, as it is when fit
+            is interrupted.
+        """
+        fitted = self._unfitted_copy()
+        check_parameters(fitted.get_params(deep=False), type(self).__name__)
+        X = fitted._validate(X, reset=True)
+        fitted._learn(X)
+        fitted._set_threshold(X)
+        self.__dict__ = fitted.__dict__
+        return self
+
+    def partial_fit(self, X: npt.ArrayLike, y: Any = None) -> LipOCC:
+        """Continue training with one pass over new rows; on an unfitted detector, `fit`.
+
+        The scaling stays; the domain grows where the rows need it. `decision_scores_`, `labels_` and
+        `threshold_` are those of the rows given.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : ignored
+
+        Returns
+        -------
+        self : LipOCC
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `fit`; the object is then as it was before.
+        """
+        if not hasattr(self, "network_"):
+            return self.fit(X)
+        fitted = copy.copy(self)
+        check_parameters(fitted.get_params(deep=False), type(self).__name__)
+        X = fitted._validate(X, reset=False)
+        fitted._continue(X)
+        fitted._set_threshold(X)
+        self.__dict__ = fitted.__dict__
+        return self
+
+    def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Score rows: minus the signed distance to the support.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        scores : ndarray of shape (n,)
+            -S(x), negative inside. In standardised units where `standardize` is True, else in those of X.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X is not as documented, or has other columns than in `fit`.
+        """
+        check_is_fitted(self, "network_")
+        return self._score(self._validate(X, reset=False))
+
+    def signed_distance(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the learned signed distance to the boundary of the support.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        distance : ndarray of shape (n,)
+            S(x) = f(x) - m, positive inside; the negative of `decision_function`.
+        """
+        return -self.decision_function(X)
+
+    def predict(self, X: npt.ArrayLike, return_confidence: bool = False) -> Any:
+        """Label rows: 1 where the score exceeds `threshold_`, else 0.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        return_confidence : bool, default=False
+            Return PyOD's confidence of each label as well.
+
+        Returns
+        -------
+        labels : ndarray of int of shape (n,)
+        confidence : ndarray of shape (n,)
+            Only where asked for.
+        """
+        if self.threshold == "contamination":
+            return super().predict(X, return_confidence=return_confidence)
+        labels = (self.decision_function(X) > self.threshold_).astype(int)
+        return (labels, self.predict_confidence(X)) if return_confidence else labels
+
+    def _unfitted_copy(self) -> LipOCC:
+        parameters = self.get_params(deep=False)
+        twin = copy.copy(self)
+        twin.__dict__ = {name: getattr(self, name) for name in parameters}
+        return twin
+
+    def _validate(self, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any]:
+        X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+        check_image_shape(self.image_shape, X.shape[1])
+        return X
+
+    def _learn(self, X: npt.NDArray[Any]) -> None:
+        """Resolve every "auto" from X, build the network and train it."""
+        rng = numpy_generator(self.random_state)
+        device = check_device(self.device)
+        self.scaling_ = Scaling.fit(X, standardize=self.standardize)
+        self.margin_ = (
+            half_nearest_neighbour_distance(X, self.scaling_, rng)
+            if isinstance(self.margin, str)
+            else float(self.margin)
+        )
+        self.domain_ = self._resolve_domain(X)
+        network = self._build_network(X.shape[1], torch_generator(rng)).to(device)
+        max_iter = 1000 if isinstance(self.max_iter, str) else self.max_iter
+        self._train(network, X, max_iter=max_iter, schedule=self._schedule(), rng=rng)
+
+    def _continue(self, X: npt.NDArray[Any]) -> None:
+        """Train a copy of the network with one pass over X."""
+        rng = numpy_generator(self.random_state)
+        for rows in chunks(X):
+            self.domain_ = self.domain_.enclose(torch.from_numpy(self.scaling_.to_scores(rows)))
+        network = copy.deepcopy(self.network_).to(check_device(self.device)).requires_grad_(True)
+        rate = self._schedule()(0.0)
+        history = self.history_
+        max_iter = math.ceil(len(X) / self.batch_size)
+        self._train(network, X, max_iter=max_iter, schedule=lambda progress: rate, rng=rng)
+        self.history_ = history + self.history_
+        self.n_iter_ = len(self.history_)
+
+    def _resolve_domain(self, X: npt.NDArray[Any]) -> Domain:
+        if isinstance(self.domain, str):
+            return bounding_box(X, self.scaling_, 2 * self.margin_)
+        domain = self.domain.expand(X.shape[1])
+        units = "standardised units" if self.standardize else "the units of X"
+        for rows in chunks(X):
+            check_domain(domain, self.scaling_.to_scores(rows), units)
+        return domain
+
+    def _build_network(self, n_features: int, generator: torch.Generator) -> torch.nn.Module:
+        if isinstance(self.network, torch.nn.Module):
+            network = copy.deepcopy(self.network)
+        else:
+            name = "dense" if self.network == "auto" else self.network
+            builder = BUILDERS[name] if isinstance(name, str) else name
+            with torch.random.fork_rng(devices=[]):
+                # A user's builder may draw from torch's global generator.
+                torch.manual_seed(generator.initial_seed())
+                network = builder(n_features, generator=generator)
+        with torch.no_grad():
+            shape = tuple(network.float()(torch.zeros(2, n_features)).shape)
+        if shape not in ((2,), (2, 1)):
+            raise ValueError(
+                "network must map an input of shape (n, d) to (n, 1) or (n,), "
+                f"got an output of shape {shape} for an input of shape (2, {n_features})"
+            )
+        return network
+
+    def _schedule(self) -> Schedule:
+        if callable(self.learning_rate):
+            return self.learning_rate
+        if isinstance(self.learning_rate, str):
+            return LinearDecay(5e-3, 0.0)
+        return LinearDecay(self.learning_rate, self.learning_rate)
+
+    def _train(
+        self,
+        network: torch.nn.Module,
+        X: npt.NDArray[Any],
+        *,
+        max_iter: int,
+        schedule: Schedule,
+        rng: np.random.Generator,
+    ) -> None:
+        """Run Algorithm 2 in float32 and in the network's units; keep the network in float64."""
+        device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
+        network = network.float().train()
+        optimizer = _OPTIMIZERS.get(self.optimizer, self.optimizer)
+        margin = self.margin_ / self.scaling_.unit
+        callbacks = [copy.copy(callback) for callback in self.callbacks or ()]
+        self.history_ = train(
+            network,
+            self._batches(X, device, rng),
+            domain=self.scaling_.domain_to_network(self.domain_).to(torch.float32, device),
+            margin=margin,
+            loss=partial(hkr, margin=margin, regularization=self.regularization),
+            optimizer=optimizer(parameter_groups(network)),
+            schedule=schedule,
+            max_iter=max_iter,
+            n_newton_steps=4 if isinstance(self.n_newton_steps, str) else self.n_newton_steps,
+            n_warmup_steps=self.n_warmup_steps,
+            negatives=uniform if isinstance(self.negatives, str) else self.negatives,
+            sampler=newton_raphson if isinstance(self.sampler, str) else self.sampler,
+            callbacks=[*callbacks, *([ProgressBar()] if self.verbose else [])],
+            generator=torch_generator(rng, device),
+        )
+        self.n_iter_ = len(self.history_)
+        self.network_ = network.double().eval().requires_grad_(False)
+        polish(self.network_)
+        self.lipschitz_constant_ = lipschitz_bound(self.network_) * self.scaling_.gain
+
+    def _batches(
+        self, X: npt.NDArray[Any], device: torch.device, rng: np.random.Generator
+    ) -> Iterator[torch.Tensor]:
+        """Draw independent rows of X for ever."""
+        while True:
+            rows = X[rng.integers(len(X), size=self.batch_size)]
+            yield torch.from_numpy(self.scaling_.to_network(rows)).to(device, torch.float32)
+
+    def _score(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        device = next((weight.device for weight in self.network_.parameters()), torch.device("cpu"))
+        scores = np.empty(len(X))
+        start = 0
+        with torch.inference_mode():
+            for rows in chunks(X):
+                z = torch.from_numpy(self.scaling_.to_network(rows)).to(device)
+                scores[start : start + len(rows)] = self.network_(z).reshape(-1).cpu().numpy()
+                start += len(rows)
+        return self.margin_ - self.scaling_.unit * scores
+
+    def _set_threshold(self, X: npt.NDArray[Any]) -> None:
+        self.decision_scores_ = self._score(X)
+        if not np.isfinite(self.decision_scores_).all():
+            raise FloatingPointError(
+                "training has diverged: scores are not finite. Lower learning_rate "
+                f"(got {self.learning_rate!r}), or check the network if it is your own"
+            )
+        self._set_n_classes(None)
+        self._process_decision_scores()
+        if self.threshold == "boundary":
+            self.threshold_ = 0.0
+            self.labels_ = (self.decision_scores_ > 0).astype(int)
+        elif hasattr(self.contamination, "thresh_"):
+            # PyOD overwrites a threshold of exactly 0 by the share of outliers.
+            self.threshold_ = float(self.contamination.thresh_)
+
+    def __getstate__(self) -> Mapping[str, Any]:
+        state = dict(super().__getstate__())
+        if "network_" in state:
+            state["network_"] = copy.deepcopy(state["network_"]).cpu()
+        return state

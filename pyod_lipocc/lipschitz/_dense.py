@@ -1,0 +1,82 @@
+"""Dense layers whose weight lies on the Stiefel manifold."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pyod_lipocc.stiefel import retract, sample_stiefel
+
+__all__ = ["OrthogonalLinear"]
+
+
+class OrthogonalLinear(nn.Module):
+    r"""Affine map :math:`x \mapsto W x + b` with orthonormal rows or columns.
+
+    :math:`W W^\top = I` where `out_features` <= `in_features` (a unit vector for a single output, the paper's
+    last layer), :math:`W^\top W = I` otherwise. All singular values of W are 1: the map is 1-Lipschitz in the
+    l2 norm, up to the rounding of the weights (1e-6 in float32, 1e-15 in float64).
+
+    The weight is stored as it is used: no re-parametrisation stands between it and the forward pass. It stays
+    on the manifold under `stiefel.StiefelAdam` or `stiefel.StiefelRMSprop`, which
+    `networks.parameter_groups` prepares.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Widths, at least 1.
+    bias : bool, default=True
+        Learn b, started at 0.
+    generator : torch.Generator, optional
+        Draws the weight uniformly (Haar measure); None uses torch's global generator.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_features, in_features)
+    bias : Parameter of shape (out_features,) or None
+
+    Examples
+    --------
+    >>> layer = OrthogonalLinear(3, 8)
+    >>> x = torch.randn(5, 3)
+    >>> torch.allclose(layer(x).norm(dim=1), x.norm(dim=1), rtol=1e-4)
+    True
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        for name, width in {"in_features": in_features, "out_features": out_features}.items():
+            if width < 1:
+                raise ValueError(f"{name} must be an int >= 1, got {width!r}")
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = nn.Parameter(sample_stiefel(out_features, in_features, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in_features) to (..., out_features)."""
+        return nn.functional.linear(x, self.weight, self.bias)
+
+    def stiefel_weights(self) -> list[nn.Parameter]:
+        """Return the parameters that an optimiser must keep on the Stiefel manifold."""
+        return [self.weight]
+
+    @torch.no_grad()
+    def polish(self) -> None:
+        """Remove the rounding that training left: retract the weight in its present precision."""
+        self.weight.copy_(retract(self.weight))
+
+    def lipschitz_bound(self) -> float:
+        """Return an upper bound of the largest singular value, computed in float64."""
+        return float(torch.linalg.matrix_norm(self.weight.detach().double(), ord=2))
+
+    def extra_repr(self) -> str:
+        """Widths and bias, as `torch.nn.Linear` prints them."""
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
