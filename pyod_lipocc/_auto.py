@@ -1,4 +1,4 @@
-"""The rules behind "auto": one for all data sets, from what the rows themselves tell, never from labels."""
+"""The rules behind "auto": the same for all data sets, from the rows alone, never from labels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def half_nearest_neighbour_distance(
 ) -> float:
     """Return the margin m: half the median distance of a row to its nearest other row.
 
-    Two rows closer than 2 m cannot both be a margin away from a boundary between them, so m is as large as the
-    spacing of the data allows. At most 512 rows are compared with at most 8,192.
+    Two rows closer than 2 m cannot both be a margin away from a boundary between them, so m is as
+    large as the spacing of the data allows. At most 512 rows are compared with at most 8,192.
 
     Parameters
     ----------
@@ -36,7 +36,8 @@ def half_nearest_neighbour_distance(
     Returns
     -------
     margin : float
-        In the units of the scores. Where all rows coincide: the paper's 0.05, in units of the network.
+        In the units of the scores. Where all rows coincide: the paper's 0.05, in units of the
+        network.
     """
     rows = generator.choice(len(X), size=min(len(X), _REFERENCES), replace=False)
     references = scaling.to_network(X[np.sort(rows)])

@@ -18,8 +18,8 @@ def numpy_generator(random_state: RandomState) -> np.random.Generator:
     Parameters
     ----------
     random_state : int, RandomState, Generator or None
-        An int seeds the same stream each time. A RandomState gives the seed and moves on. None takes fresh
-        entropy from the operating system, not from numpy's global state.
+        An int seeds the same stream each time. A RandomState gives the seed and moves on. None
+        takes fresh entropy from the operating system, not from numpy's global state.
 
     Returns
     -------
@@ -41,7 +41,11 @@ def numpy_generator(random_state: RandomState) -> np.random.Generator:
         return np.random.default_rng(random_state.randint(2**32, size=4, dtype=np.uint32))
     if random_state is None:
         return np.random.default_rng()
-    if isinstance(random_state, Integral) and not isinstance(random_state, bool) and random_state >= 0:
+    if (
+        isinstance(random_state, Integral)
+        and not isinstance(random_state, bool)
+        and random_state >= 0
+    ):
         return np.random.default_rng(int(random_state))
     raise ValueError(
         "random_state must be an int >= 0, a numpy RandomState, a numpy Generator or None, "

@@ -28,9 +28,10 @@ def chunks(X: Any) -> Iterator[Any]:
 class Scaling:
     r"""Three kinds of units: those of X, of the scores, and of the network.
 
-    The network always sees features of unit scale, :math:`z = (x - location) / scale`. Scores are distances in
-    standardised units (each feature divided by its own deviation: `unit` = 1) or in the units of X (all
-    features divided by one number, which multiplies the network's output again: `unit` = scale).
+    The network always sees features of unit scale, :math:`z = (x - location) / scale`. Scores are
+    distances in standardised units (each feature divided by its own deviation: `unit` = 1) or in
+    the units of X (all features divided by one number, which multiplies the network's output again:
+    `unit` = scale).
 
     Attributes
     ----------
@@ -57,8 +58,8 @@ class Scaling:
         ----------
         X : ndarray of shape (n, d)
         standardize : bool
-            True: one scale for each feature; 1 where a feature is constant. False: the root mean square
-            deviation over all features.
+            True: one scale for each feature; 1 where a feature is constant. False: the root mean
+            square deviation over all features.
 
         Returns
         -------
@@ -87,7 +88,7 @@ class Scaling:
         return cls(scaler.mean_, np.full_like(scaler.mean_, unit), unit, False)
 
     def to_network(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Map rows of X, shape (n, d), to the network's units; memory proportional to the rows given."""
+        """Map rows of X, shape (n, d), to the network's units."""
         return (np.asarray(X, dtype=np.float64) - self.location) / self.scale
 
     def to_scores(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

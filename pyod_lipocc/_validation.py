@@ -1,4 +1,4 @@
-"""Checks of parameters and of data, with one voice for errors: parameter, value received, what is accepted."""
+"""Checks with one voice: an error names the parameter, the value received and what is accepted."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def check_device(device: str | torch.device | None) -> torch.device:
         torch.empty(0, device=checked)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
-            f"device must be None, 'cpu' or a device that torch can use here, got {device!r}: {error}"
+            f"device must be None or a device that torch can use here, got {device!r}: {error}"
         ) from error
     return checked
 
@@ -174,6 +174,6 @@ def check_domain(domain: Domain, X: npt.NDArray[Any], units: str) -> None:
     outside = int((~domain.contains(torch.as_tensor(X, dtype=torch.float64))).sum())
     if outside:
         raise ValueError(
-            f"domain must contain the data, got {domain!r} with {outside} of {len(X)} rows of a batch "
+            f"domain must contain the data, got {domain!r} with {outside} of {len(X)} rows "
             f"outside, in {units}: widen it, or use domain='auto'"
         )

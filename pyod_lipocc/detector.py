@@ -31,6 +31,7 @@ from pyod_lipocc.sampler import Sampler, newton_raphson
 from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
 from pyod_lipocc.training import (
     Callback,
+    History,
     LinearDecay,
     ProgressBar,
     Schedule,
@@ -49,13 +50,14 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 class LipOCC(BaseDetector):
     r"""One-class classifier that learns the signed distance to the support of normal data.
 
-    A network f, 1-Lipschitz by construction, is trained with the hinge Kantorovich-Rubinstein loss to separate
-    the data from negatives that a Newton-Raphson sampler places at its boundary (Béthune & Serrurier, 2022,
-    Algorithms 1 and 2). :math:`S(x) = f(x) - m` approximates the signed distance to the boundary of the
-    support: positive inside, negative outside. Scores are -S: higher is more abnormal, as everywhere in PyOD.
+    A network f, 1-Lipschitz by construction, is trained with the hinge Kantorovich-Rubinstein loss
+    to separate the data from negatives that a Newton-Raphson sampler places at its boundary
+    (Béthune & Serrurier, 2022, Algorithms 1 and 2). :math:`S(x) = f(x) - m` approximates the signed
+    distance to the boundary of the support: positive inside, negative outside. Scores are -S:
+    higher is more abnormal, as everywhere in PyOD.
 
-    A score changes by at most `lipschitz_constant_` times the l2 distance that its row is moved, for all rows
-    and without assumption on the data, up to floating-point rounding.
+    A score changes by at most `lipschitz_constant_` times the l2 distance that its row is moved,
+    for all rows and without assumption on the data, up to floating-point rounding.
 
     Parameters
     ----------
@@ -63,29 +65,30 @@ class LipOCC(BaseDetector):
         Share of outliers expected in the training rows: sets `threshold_` at that percentile of
         `decision_scores_`. An object of PyThresh sets the threshold by its own rule.
     network : {"auto", "dense"}, torch.nn.Module or callable, default="auto"
-        f. "dense", and for now "auto": three orthogonal layers of 128 with GroupSort2. A module is copied and
-        trained; a callable receives the number of features and a keyword `generator` (torch.Generator) and
-        returns a module, such as ``functools.partial(dense, hidden=(512,) * 4)``. Modules map (n, d) to
-        (n, 1) or (n,).
+        f. "dense", and for now "auto": three orthogonal layers of 128 with GroupSort2. A module is
+        copied and trained; a callable receives the number of features and a keyword `generator`
+        (torch.Generator) and returns a module, such as ``functools.partial(dense, hidden=(512,) *
+        4)``. Modules map (n, d) to (n, 1) or (n,).
     margin : float or "auto", default="auto"
-        m > 0, in the units of the scores. "auto": half the median distance of a row to its nearest other row.
+        m > 0, in the units of the scores. "auto": half the median distance of a row to its nearest
+        other row.
     regularization : float, default=100.0
         lambda > 0, weight of the hinge against the Kantorovich-Rubinstein term.
     n_newton_steps : int or "auto", default="auto"
         T >= 0 of Algorithm 1. "auto": 4.
     domain : Domain or "auto", default="auto"
-        B, in the units of the scores; must contain the data. "auto": the bounding box of the rows, wider by
-        twice the margin on every side.
+        B, in the units of the scores; must contain the data. "auto": the bounding box of the rows,
+        wider by twice the margin on every side.
     negatives : callable or "auto", default="auto"
         Q0, ``(x, domain, generator) -> z``. "auto": uniform on the domain.
     standardize : bool, default=True
-        Bring every feature to mean 0 and variance 1 first; scores are then in standardised units. With False
-        they are in the units of X.
+        Bring every feature to mean 0 and variance 1 first; scores are then in standardised units.
+        With False they are in the units of X.
     threshold : {"contamination", "boundary"}, default="contamination"
         Where a label becomes 1: PyOD's percentile, or S < 0.
     image_shape : tuple of int or None, default=None
-        (height, width) or (channels, height, width) where rows are flattened images. The dense network does
-        not use it.
+        (height, width) or (channels, height, width) where rows are flattened images. The dense
+        network does not use it.
     max_iter : int or "auto", default="auto"
         Gradient steps at most. "auto": 1,000.
     batch_size : int, default=256
@@ -93,10 +96,11 @@ class LipOCC(BaseDetector):
     learning_rate : float, callable or "auto", default="auto"
         A constant, or a function of the share of `max_iter` done. "auto": from 5e-3 linearly to 0.
     optimizer : {"adam", "rmsprop"} or callable, default="adam"
-        On the Stiefel manifold. A callable receives parameter groups, those with ``stiefel=True`` to be kept
-        on the manifold, and returns a torch optimizer.
+        On the Stiefel manifold. A callable receives parameter groups, those with ``stiefel=True``
+        to be kept on the manifold, and returns a torch optimizer.
     sampler : callable or "auto", default="auto"
-        Algorithm 1 or a variant: ``functools.partial(newton_raphson, ...)``. "auto": as the paper prints it.
+        Algorithm 1 or a variant: ``functools.partial(newton_raphson, ...)``. "auto": as the paper
+        prints it.
     n_warmup_steps : int, default=0
         First steps without Newton-Raphson.
     callbacks : sequence of Callback or None, default=None
@@ -132,13 +136,13 @@ class LipOCC(BaseDetector):
     scaling_ : Scaling
         The affine map from X to the network's units.
     lipschitz_constant_ : float
-        Upper bound of \|score(x) - score(x')\| / \|x - x'\|_2 in the units of X: the product of the layers' largest
-        singular values over the smallest scale. ``inf`` where a module is unknown.
+        Upper bound of \|score(x) - score(x')\| / \|x - x'\|_2 in the units of X: the product of the
+        layers' largest singular values over the smallest scale. ``inf`` where a module is unknown.
 
     References
     ----------
-    Béthune & Serrurier, *Certifiable Metric One Class Learning with adversarially trained Lipschitz Classifier*,
-    ML Safety Workshop, NeurIPS 2022.
+    Béthune & Serrurier, *Certifiable Metric One Class Learning with adversarially trained Lipschitz
+    Classifier*, ML Safety Workshop, NeurIPS 2022.
 
     Examples
     --------
@@ -149,6 +153,18 @@ class LipOCC(BaseDetector):
     >>> detector.predict([[0.0, 0.0], [9.0, 9.0]])
     array([0, 1])
     """
+
+    decision_scores_: npt.NDArray[np.float64]
+    threshold_: float
+    labels_: npt.NDArray[np.int_]
+    n_features_in_: int
+    n_iter_: int
+    history_: History
+    network_: torch.nn.Module
+    margin_: float
+    domain_: Domain
+    scaling_: Scaling
+    lipschitz_constant_: float
 
     def __init__(
         self,
@@ -211,22 +227,22 @@ class LipOCC(BaseDetector):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or X is not as documented. The object is then as it was before, as it is when fit
-            is interrupted.
+            If a parameter or X is not as documented. The object is then as it was before, as it is
+            when fit is interrupted.
         """
         fitted = self._unfitted_copy()
         check_parameters(fitted.get_params(deep=False), type(self).__name__)
-        X = fitted._validate(X, reset=True)
-        fitted._learn(X)
-        fitted._set_threshold(X)
+        rows = fitted._validate(X, reset=True)
+        fitted._learn(rows)
+        fitted._set_threshold(rows)
         self.__dict__ = fitted.__dict__
         return self
 
     def partial_fit(self, X: npt.ArrayLike, y: Any = None) -> LipOCC:
         """Continue training with one pass over new rows; on an unfitted detector, `fit`.
 
-        The scaling stays; the domain grows where the rows need it. `decision_scores_`, `labels_` and
-        `threshold_` are those of the rows given.
+        The scaling stays; the domain grows where the rows need it. `decision_scores_`, `labels_`
+        and `threshold_` are those of the rows given.
 
         Parameters
         ----------
@@ -246,9 +262,9 @@ class LipOCC(BaseDetector):
             return self.fit(X)
         fitted = copy.copy(self)
         check_parameters(fitted.get_params(deep=False), type(self).__name__)
-        X = fitted._validate(X, reset=False)
-        fitted._continue(X)
-        fitted._set_threshold(X)
+        rows = fitted._validate(X, reset=False)
+        fitted._continue(rows)
+        fitted._set_threshold(rows)
         self.__dict__ = fitted.__dict__
         return self
 
@@ -262,7 +278,8 @@ class LipOCC(BaseDetector):
         Returns
         -------
         scores : ndarray of shape (n,)
-            -S(x), negative inside. In standardised units where `standardize` is True, else in those of X.
+            -S(x), negative inside. In standardised units where `standardize` is True, else in those
+            of X.
 
         Raises
         ------
@@ -315,9 +332,9 @@ class LipOCC(BaseDetector):
         return twin
 
     def _validate(self, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any]:
-        X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
-        check_image_shape(self.image_shape, X.shape[1])
-        return X
+        rows = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+        check_image_shape(self.image_shape, rows.shape[1])
+        return rows
 
     def _learn(self, X: npt.NDArray[Any]) -> None:
         """Resolve every "auto" from X, build the network and train it."""

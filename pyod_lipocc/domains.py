@@ -124,7 +124,8 @@ class Domain(abc.ABC):
         """
         if self.n_features not in (None, n_features):
             raise ValueError(
-                f"domain must have {n_features} features as X has, got {self!r} with {self.n_features}"
+                f"domain must have {n_features} features as X has, "
+                f"got {self!r} with {self.n_features}"
             )
         return self._map(lambda value: value.expand(n_features).contiguous())
 
@@ -188,11 +189,12 @@ class Ball(Domain):
 
     def sample(self, n_samples: int, generator: torch.Generator | None = None) -> Tensor:
         r"""Draw uniformly: a Gaussian direction times :math:`r\,u^{1/d}`, u uniform on [0, 1]."""
-        like = {"dtype": self.center.dtype, "device": self.center.device}
-        width = self.center.shape[0]
-        direction = torch.randn(n_samples, width, generator=generator, **like)
-        u = torch.rand(n_samples, 1, generator=generator, **like)
-        return self.center + torch.nn.functional.normalize(direction) * (self.radius * u ** (1 / width))
+        width, dtype, device = len(self.center), self.center.dtype, self.center.device
+        direction = torch.randn(n_samples, width, generator=generator, dtype=dtype, device=device)
+        u = torch.rand(n_samples, 1, generator=generator, dtype=dtype, device=device)
+        return self.center + torch.nn.functional.normalize(direction) * (
+            self.radius * u ** (1 / width)
+        )
 
     def project(self, z: Tensor) -> Tensor:
         """Pull the rows outside back along their radius."""
@@ -266,8 +268,8 @@ class Box(Domain):
 
     def sample(self, n_samples: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw each feature uniformly between its bounds."""
-        like = {"dtype": self.low.dtype, "device": self.low.device}
-        u = torch.rand(n_samples, self.low.shape[0], generator=generator, **like)
+        width, dtype, device = len(self.low), self.low.dtype, self.low.device
+        u = torch.rand(n_samples, width, generator=generator, dtype=dtype, device=device)
         return torch.lerp(self.low, self.high, u)
 
     def project(self, z: Tensor) -> Tensor:

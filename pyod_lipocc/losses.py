@@ -18,9 +18,10 @@ def hkr(signed: Tensor, margin: float, regularization: float) -> Tensor:
 
     .. math:: L^{hkr}_{m,\lambda}(y f) = \lambda \max(0, m - y f) - y f
 
-    The second term maximises the Kantorovich-Rubinstein gap between data and negatives, the first separates
-    them by a margin m on either side of f = 0. Minimised over 1-Lipschitz functions against a complementary
-    distribution it yields f = S + m, S the signed distance to the support (Theorem 1 of the paper).
+    The second term maximises the Kantorovich-Rubinstein gap between data and negatives, the first
+    separates them by a margin m on either side of f = 0. Minimised over 1-Lipschitz functions
+    against a complementary distribution it yields f = S + m, S the signed distance to the support
+    (Theorem 1 of the paper).
 
     Parameters
     ----------
@@ -37,8 +38,8 @@ def hkr(signed: Tensor, margin: float, regularization: float) -> Tensor:
 
     References
     ----------
-    Béthune & Serrurier 2022, Theorem 1; Serrurier et al., *Achieving robustness in classification using optimal
-    transport with hinge regularization*, CVPR 2021.
+    Béthune & Serrurier 2022, Theorem 1; Serrurier et al., *Achieving robustness in classification
+    using optimal transport with hinge regularization*, CVPR 2021.
 
     Examples
     --------
@@ -49,7 +50,7 @@ def hkr(signed: Tensor, margin: float, regularization: float) -> Tensor:
 
 
 def binary_cross_entropy(signed: Tensor) -> Tensor:
-    r"""Binary cross-entropy of each row, :math:`\log(1 + e^{-y f})`: for the paper's conventional network.
+    r"""Binary cross-entropy of each row, :math:`\log(1 + e^{-y f})`, of the conventional network.
 
     Parameters
     ----------

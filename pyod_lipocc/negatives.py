@@ -1,7 +1,7 @@
 """Initial proposals Q0, from which the sampler starts its way to the boundary.
 
-A proposal is a callable ``(x, domain, generator) -> z`` that receives the current batch of data, shape (n, d), and
-returns as many points of the domain, shape (n, d).
+A proposal is a callable ``(x, domain, generator) -> z`` that receives the current batch of data,
+shape (n, d), and returns as many points of the domain, shape (n, d).
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Sampler(Protocol):
 
 
 def signed(residual: Tensor) -> Tensor:
-    """Keep the residual as it is: a point beyond the level set moves back to it, as the paper prints."""
+    """Keep the residual: a point beyond the level set moves back to it, as the paper prints."""
     return residual
 
 
@@ -55,10 +55,11 @@ def newton_raphson(
               \frac{\nabla f(z)}{\|\nabla f(z)\|^2}\Big), \qquad T \text{ times},\; \eta \sim U
 
     With the defaults this is the paper's Algorithm 1 as printed: level :math:`l = -\epsilon = -m`,
-    :math:`\rho(r) = r` and one :math:`\eta \sim U(0, 1)` for each point. The authors' own code differs by an
-    over-relaxation (``step_range=(0, 20)`` for images, 4 for three-dimensional shapes), by
-    ``residual=torch.relu``, under which a point never moves back out, and by ``level=-1.5``. The synthesis
-    of section "Image synthesis" is ``step_range=(1, 1)``, ``level=2`` and 64 steps.
+    :math:`\rho(r) = r` and one :math:`\eta \sim U(0, 1)` for each point. The authors' own code
+    differs by an over-relaxation (``step_range=(0, 20)`` for images, 4 for three-dimensional
+    shapes), by ``residual=torch.relu``, under which a point never moves back out, and by
+    ``level=-1.5``. The synthesis of section "Image synthesis" is ``step_range=(1, 1)``, ``level=2``
+    and 64 steps.
 
     Parameters
     ----------
@@ -91,8 +92,9 @@ def newton_raphson(
     One full step lands on the level set of a distance function:
 
     >>> from pyod_lipocc.domains import Ball
-    >>> z = newton_raphson(lambda z: 1 - z.norm(dim=1), torch.tensor([[3.0, 4.0]]), domain=Ball(9.0),
-    ...                    margin=0.5, n_steps=1, step_range=(1.0, 1.0))
+    >>> z = newton_raphson(
+    ...     lambda z: 1 - z.norm(dim=1), torch.tensor([[3.0, 4.0]]), domain=Ball(9.0),
+    ...     margin=0.5, n_steps=1, step_range=(1.0, 1.0))
     >>> float(1 - z.norm())
     -0.5
     """

@@ -1,21 +1,23 @@
-r"""The Stiefel manifold: matrices whose shorter side is orthonormal, and optimisers that stay on it.
+r"""The Stiefel manifold of matrices with an orthonormal shorter side, and optimisers on it.
 
-A matrix :math:`W` of shape (m, n) lies on the manifold when :math:`W^\top W = I` (m >= n, orthonormal
-columns) or :math:`W W^\top = I` (m <= n, orthonormal rows): all its singular values are 1, so the linear
-map is 1-Lipschitz in the l2 norm. A single row is a unit vector.
+A matrix :math:`W` of shape (m, n) lies on the manifold when :math:`W^\top W = I` (m >= n,
+orthonormal columns) or :math:`W W^\top = I` (m <= n, orthonormal rows): all its singular values are
+1, so the linear map is 1-Lipschitz in the l2 norm. A single row is a unit vector.
 
-The paper re-parametrises each layer by :math:`\Theta = \Pi(W)`, the projection computed by Björck's iteration
-:math:`W \leftarrow \tfrac32 W - \tfrac12 W W^\top W` inside the graph, with :math:`W` unconstrained. Here the
-weights themselves stay on the manifold and Björck's iteration, of order two, is the *retraction* after each
-step: the same projection, but nothing is differentiated through it, and since a step leaves the weights near
-the manifold one iteration is enough where the paper's setting needs a dozen.
+The paper re-parametrises each layer by :math:`\Theta = \Pi(W)`, the projection computed by Björck's
+iteration :math:`W \leftarrow \tfrac32 W - \tfrac12 W W^\top W` inside the graph, with :math:`W`
+unconstrained. Here the weights themselves stay on the manifold and Björck's iteration, of order
+two, is the *retraction* after each step: the same projection, but nothing is differentiated through
+it, and since a step leaves the weights near the manifold one iteration is enough where the paper's
+setting needs a dozen.
 
 All functions accept leading batch dimensions: (..., m, n).
 
 References
 ----------
-Absil, Mahony & Sepulchre, *Optimization Algorithms on Matrix Manifolds*, Princeton, 2008, sections 3.5 and 4.1.
-Björck & Bowie, *An iterative algorithm for computing the best estimate of an orthogonal matrix*, 1971.
+Absil, Mahony & Sepulchre, *Optimization Algorithms on Matrix Manifolds*, Princeton, 2008, sections
+3.5 and 4.1. Björck & Bowie, *An iterative algorithm for computing the best estimate of an
+orthogonal matrix*, 1971.
 """
 
 from __future__ import annotations
@@ -67,7 +69,8 @@ def orthogonality_error(weight: Tensor) -> Tensor:
 def project_tangent(weight: Tensor, direction: Tensor) -> Tensor:
     r"""Project a direction onto the tangent space of the manifold at `weight`.
 
-    :math:`G - W\,\mathrm{sym}(W^\top G)` for tall matrices, :math:`G - \mathrm{sym}(G W^\top)\,W` for wide ones.
+    :math:`G - W\,\mathrm{sym}(W^\top G)` for tall matrices, :math:`G - \mathrm{sym}(G W^\top)\,W`
+    for wide ones.
 
     Parameters
     ----------
@@ -99,7 +102,7 @@ def _orthonormal_basis(weight: Tensor) -> Tensor:
         return _orthonormal_basis(weight.mT).mT
     if not torch.isfinite(weight).all():
         raise FloatingPointError(
-            "weight must be finite to be brought onto the Stiefel manifold, got nan or inf entries: "
+            "weight must be finite to come onto the Stiefel manifold, got nan or inf entries: "
             "the training has diverged"
         )
     largest = weight.abs().amax(dim=(-2, -1), keepdim=True)
@@ -110,12 +113,13 @@ def _orthonormal_basis(weight: Tensor) -> Tensor:
 def retract(weight: Tensor) -> Tensor:
     r"""Bring a matrix back onto the manifold.
 
-    With :math:`E = W^\top W - I` and :math:`b = \|E^2\|_F^{1/2} < 1`, a bound of the spectral norm of E, Björck
-    and Bowie's iteration of order two :math:`W \leftarrow W (I - \tfrac12 E + \tfrac38 E^2)` converges to the
-    polar factor of W, the nearest point of the manifold. One iteration leaves every :math:`|\sigma_i^2 - 1|`
-    at most :math:`\tfrac58 b^3 + \tfrac{15}{64} b^4 + \tfrac9{64} b^5`: it stops when this proven bound is at
-    the rounding level, after one iteration for the steps of usual learning rates. Farther away a QR
-    factorisation, itself a retraction, comes first.
+    With :math:`E = W^\top W - I` and :math:`b = \|E^2\|_F^{1/2} < 1`, a bound of the spectral norm
+    of E, Björck and Bowie's iteration of order two :math:`W \leftarrow W (I - \tfrac12 E + \tfrac38
+    E^2)` converges to the polar factor of W, the nearest point of the manifold. One iteration
+    leaves every :math:`|\sigma_i^2 - 1|` at most :math:`\tfrac58 b^3 + \tfrac{15}{64} b^4 +
+    \tfrac9{64} b^5`: it stops when this proven bound is at the rounding level, after one iteration
+    for the steps of usual learning rates. Farther away a QR factorisation, itself a retraction,
+    comes first.
 
     Parameters
     ----------
@@ -199,7 +203,7 @@ class _OnStiefel(torch.optim.Optimizer):
         origins = [weight.clone() for weight in weights]
         for weight in weights:
             weight.grad = project_tangent(weight, weight.grad)
-        loss = super().step(closure)  # type: ignore[safe-super]
+        loss = super().step(closure)
         for weight, origin in zip(weights, origins, strict=True):
             # Adaptive scaling bends the tangent direction: straighten it before moving.
             weight.copy_(retract(origin + project_tangent(origin, weight - origin)))
@@ -209,8 +213,8 @@ class _OnStiefel(torch.optim.Optimizer):
 class StiefelAdam(_OnStiefel, torch.optim.Adam):
     r"""Adam whose parameter groups with ``stiefel=True`` stay on the Stiefel manifold.
 
-    The gradient is projected onto the tangent space before it enters the moments, the update is projected
-    again, and the result is retracted. All other groups are updated by plain Adam.
+    The gradient is projected onto the tangent space before it enters the moments, the update is
+    projected again, and the result is retracted. All other groups are updated by plain Adam.
 
     Parameters
     ----------
@@ -238,7 +242,6 @@ class StiefelRMSprop(_OnStiefel, torch.optim.RMSprop):
     params : iterable
         Parameter groups as for :class:`torch.optim.RMSprop`; each may carry ``"stiefel": True``.
     **kwargs
-        Those of :class:`torch.optim.RMSprop`. The paper's "default hyper-parameters" are those of Keras:
-        ``lr=1e-3, alpha=0.9, eps=1e-7``, where torch has 1e-2, 0.99 and 1e-8.
+        Those of :class:`torch.optim.RMSprop`. The paper's "default hyper-parameters" are those of
+        Keras: ``lr=1e-3, alpha=0.9, eps=1e-7``, where torch has 1e-2, 0.99 and 1e-8.
     """
-

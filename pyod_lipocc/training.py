@@ -1,4 +1,4 @@
-"""Algorithm 2: alternate between negatives at the boundary of the current f and a step on the loss."""
+"""Algorithm 2: in turn, negatives at the boundary of the current f and a step on the loss."""
 
 from __future__ import annotations
 
@@ -277,15 +277,17 @@ def train(
 ) -> History:
     """Train a network by the paper's Algorithm 2, in place.
 
-    Each iteration takes a batch x of data, draws as many proposals from Q0, moves them to the boundary of the
-    current f by Algorithm 1, and takes one optimiser step on E L(f(x)) + E L(-f(z)).
+    Each iteration takes a batch x of data, draws as many proposals from Q0, moves them to the
+    boundary of the current f by Algorithm 1, and takes one optimiser step on E L(f(x)) + E
+    L(-f(z)).
 
     Parameters
     ----------
     network : torch.nn.Module
         f, from (n, d) to (n, 1) or (n,).
     batches : iterable of Tensor of shape (n, d)
-        Data in the network's units, on its device. Training ends with it, or after `max_iter` steps.
+        Data in the network's units, on its device. Training ends with it, or after `max_iter`
+        steps.
     domain : Domain
         B, in the same units, precision and device.
     margin : float
@@ -351,7 +353,8 @@ def train(
             record = _gradient_step(network, x, z, loss, margin, optimizer)
             records.append(record)
             metrics = dict(zip(names, record, strict=True))
-            if any([callback.step(iteration + 1, metrics) for callback in callbacks]):
+            stops = [callback.step(iteration + 1, metrics) for callback in callbacks]
+            if any(stops):
                 break
     finally:
         for callback in callbacks:

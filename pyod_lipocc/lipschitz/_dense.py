@@ -13,12 +13,13 @@ __all__ = ["OrthogonalLinear"]
 class OrthogonalLinear(nn.Module):
     r"""Affine map :math:`x \mapsto W x + b` with orthonormal rows or columns.
 
-    :math:`W W^\top = I` where `out_features` <= `in_features` (a unit vector for a single output, the paper's
-    last layer), :math:`W^\top W = I` otherwise. All singular values of W are 1: the map is 1-Lipschitz in the
-    l2 norm, up to the rounding of the weights (1e-6 in float32, 1e-15 in float64).
+    :math:`W W^\top = I` where `out_features` <= `in_features` (a unit vector for a single output,
+    the paper's last layer), :math:`W^\top W = I` otherwise. All singular values of W are 1: the map
+    is 1-Lipschitz in the l2 norm, up to the rounding of the weights (1e-6 in float32, 1e-15 in
+    float64).
 
-    The weight is stored as it is used: no re-parametrisation stands between it and the forward pass. It stays
-    on the manifold under `stiefel.StiefelAdam` or `stiefel.StiefelRMSprop`, which
+    The weight is stored as it is used: no re-parametrisation stands between it and the forward
+    pass. It stays on the manifold under `stiefel.StiefelAdam` or `stiefel.StiefelRMSprop`, which
     `networks.parameter_groups` prepares.
 
     Parameters

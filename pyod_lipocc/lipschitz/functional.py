@@ -11,10 +11,11 @@ __all__ = ["full_sort", "group_sort2"]
 def group_sort2(x: Tensor) -> Tensor:
     r"""Sort pairs of features: the MaxMin or GroupSort2 activation.
 
-    Feature :math:`i` of the first half is paired with feature :math:`i` of the second half; the larger goes to
-    the first half, the smaller to the second. The paper pairs neighbours, :math:`(x_{2i}, x_{2i+1}) \mapsto
-    [\min, \max]`: the same function up to a fixed permutation of the features before and after, which an
-    orthogonal layer absorbs, and several times cheaper on contiguous halves.
+    Feature :math:`i` of the first half is paired with feature :math:`i` of the second half; the
+    larger goes to the first half, the smaller to the second. The paper pairs neighbours,
+    :math:`(x_{2i}, x_{2i+1}) \mapsto [\min, \max]`: the same function up to a fixed permutation of
+    the features before and after, which an orthogonal layer absorbs, and several times cheaper on
+    contiguous halves.
 
     Parameters
     ----------

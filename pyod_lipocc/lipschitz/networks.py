@@ -22,7 +22,7 @@ def dense(
     activation: Callable[[], nn.Module] = GroupSort2,
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
-    """Build the paper's dense network: orthogonal layers, sorting activations, one output of unit norm.
+    """Build the paper's dense network: orthogonal layers, sorting activations, unit-norm output.
 
     Parameters
     ----------
@@ -38,7 +38,8 @@ def dense(
     Returns
     -------
     network : torch.nn.Sequential
-        Maps (n, n_features) to (n, 1). 1-Lipschitz in the l2 norm as a composition of 1-Lipschitz maps.
+        Maps (n, n_features) to (n, 1). 1-Lipschitz in the l2 norm as a composition of 1-Lipschitz
+        maps.
 
     Examples
     --------
@@ -76,7 +77,8 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     Returns
     -------
     groups : list of dict
-        For `stiefel.StiefelAdam` or `stiefel.StiefelRMSprop`; groups without parameters are left out.
+        For `stiefel.StiefelAdam` or `stiefel.StiefelRMSprop`; groups without parameters are left
+        out.
 
     Examples
     --------
@@ -86,7 +88,7 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     constrained = [weight for layer in _layers(network) for weight in layer.stiefel_weights()]
     known = {id(weight) for weight in constrained}
     free = [weight for weight in network.parameters() if id(weight) not in known]
-    groups = [{"params": constrained, "stiefel": True}, {"params": free}]
+    groups: list[dict[str, Any]] = [{"params": constrained, "stiefel": True}, {"params": free}]
     return [group for group in groups if group["params"]]
 
 
@@ -114,8 +116,8 @@ def lipschitz_bound(network: nn.Module) -> float:
     Returns
     -------
     bound : float
-        An upper bound, exact singular values multiplied; ``inf`` where a module is not known: never an
-        estimate.
+        An upper bound, exact singular values multiplied; ``inf`` where a module is not known: never
+        an estimate.
 
     Examples
     --------
