@@ -326,9 +326,10 @@ class LipOCC(BaseDetector):
         return (labels, self.predict_confidence(X)) if return_confidence else labels
 
     def _unfitted_copy(self) -> LipOCC:
-        parameters = self.get_params(deep=False)
         twin = copy.copy(self)
-        twin.__dict__ = {name: getattr(self, name) for name in parameters}
+        twin.__dict__ = {
+            name: value for name, value in vars(self).items() if not name.endswith("_")
+        }
         return twin
 
     def _validate(self, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any]:
