@@ -84,7 +84,7 @@ class Scaling:
             return cls(scaler.mean_, scaler.scale_, 1.0, True)
         # StandardScaler has judged which deviations are mere rounding, and set their scale to 1.
         deviation = np.sqrt(variance) * (np.sqrt(variance) == scaler.scale_)
-        unit = float(np.sqrt(np.mean(deviation**2))) or 1.0
+        unit = float(np.linalg.norm(deviation / np.sqrt(len(deviation)))) or 1.0
         return cls(scaler.mean_, np.full_like(scaler.mean_, unit), unit, False)
 
     def to_network(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

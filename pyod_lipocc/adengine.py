@@ -1,4 +1,4 @@
-"""LipOCC in the knowledge base of PyOD's ADEngine, which plans, builds and runs detectors by name."""
+"""LipOCC in PyOD's ADEngine, which plans, builds and runs detectors by their names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENTRY: dict[str, Any] = {
     "strengths": [
         "Scores are signed distances to the boundary of the normal data",
         "Every score comes with a proven Lipschitz bound",
-        "Time and memory of training do not grow with the number of rows",
+        "The number of training steps does not grow with the number of rows",
     ],
     "weaknesses": [
         "Slower to train than detectors without a network",

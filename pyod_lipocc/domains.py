@@ -16,7 +16,7 @@ __all__ = ["Ball", "Box", "Domain"]
 
 def _as_tensor(value: Any) -> Tensor:
     """Return an own float64 copy of numbers given in any form."""
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and value.is_floating_point():
         return value.detach().clone()
     return torch.tensor(np.asarray(value, dtype=np.float64))
 
@@ -199,8 +199,10 @@ class Ball(Domain):
     def project(self, z: Tensor) -> Tensor:
         """Pull the rows outside back along their radius."""
         offset = z - self.center
-        norm = torch.linalg.vector_norm(offset, dim=-1, keepdim=True)
-        return torch.where(norm > self.radius, self.center + offset * (self.radius / norm), z)
+        # In double: squares of single precision overflow from 1e19 on.
+        norm = torch.linalg.vector_norm(offset, dim=-1, keepdim=True, dtype=torch.float64)
+        nearest = self.center + offset * (self.radius / norm).to(offset)
+        return torch.where(norm > self.radius, nearest, z)
 
     def contains(self, z: Tensor) -> Tensor:
         """Tell which rows are at most `radius` from the centre."""
@@ -250,11 +252,16 @@ class Box(Domain):
         for name, bound in {"low": low, "high": high}.items():
             if bound.ndim > 1 or not torch.isfinite(bound).all():
                 raise ValueError(f"{name} must be one or d finite numbers, got {bound.tolist()!r}")
+        if low.ndim and high.ndim and low.shape != high.shape:
+            raise ValueError(
+                f"low and high must have one width, got {low.shape[0]} and {high.shape[0]} numbers"
+            )
         if not (low <= high).all():
             raise ValueError(
                 f"low must not exceed high, got low={low.tolist()!r} and high={high.tolist()!r}"
             )
-        low, high = torch.broadcast_tensors(low, high)
+        dtype = torch.promote_types(low.dtype, high.dtype)
+        low, high = torch.broadcast_tensors(low.to(dtype), high.to(dtype))
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
 

@@ -193,6 +193,10 @@ class _OnStiefel(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Take one step; the marked weights are on the manifold before and after it."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         weights = [
             weight
             for group in self.param_groups
@@ -203,7 +207,7 @@ class _OnStiefel(torch.optim.Optimizer):
         origins = [weight.clone() for weight in weights]
         for weight in weights:
             weight.grad = project_tangent(weight, weight.grad)
-        loss = super().step(closure)
+        super().step()
         for weight, origin in zip(weights, origins, strict=True):
             # Adaptive scaling bends the tangent direction: straighten it before moving.
             weight.copy_(retract(origin + project_tangent(origin, weight - origin)))

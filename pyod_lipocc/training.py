@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -335,9 +335,10 @@ def train(
     """
     records: list[Tensor] = []
     names = [field.name for field in fields(History)]
-    for callback in callbacks:
-        callback.begin(max_iter)
-    try:
+    with ExitStack() as ending:
+        for callback in callbacks:
+            callback.begin(max_iter)
+            ending.callback(callback.end)
         for iteration, x in zip(range(max_iter), batches, strict=False):
             with _frozen(network):
                 z = sampler(
@@ -356,7 +357,4 @@ def train(
             stops = [callback.step(iteration + 1, metrics) for callback in callbacks]
             if any(stops):
                 break
-    finally:
-        for callback in callbacks:
-            callback.end()
     return History.from_records(records)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import nn
 
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
 from pyod_lipocc.lipschitz._dense import OrthogonalLinear
+
+T = TypeVar("T", bound=nn.Module)
 
 __all__ = ["BUILDERS", "dense", "lipschitz_bound", "parameter_groups", "polish"]
 
@@ -104,6 +106,11 @@ def polish(network: nn.Module) -> None:
         layer.polish()
 
 
+def _is(module: nn.Module, known: type[T]) -> TypeGuard[T]:
+    """Tell whether a module computes what the known class computes: a subclass may not."""
+    return isinstance(module, known) and type(module).forward is known.forward
+
+
 def lipschitz_bound(network: nn.Module) -> float:
     """Bound the l2 Lipschitz constant of a network by composition of its layers' bounds.
 
@@ -126,13 +133,13 @@ def lipschitz_bound(network: nn.Module) -> float:
     >>> lipschitz_bound(torch.nn.Bilinear(2, 2, 1))
     inf
     """
-    if isinstance(network, nn.Sequential):
+    if _is(network, nn.Sequential):
         return math.prod(lipschitz_bound(module) for module in network)
-    if isinstance(network, OrthogonalLinear):
+    if _is(network, OrthogonalLinear):
         return network.lipschitz_bound()
-    if isinstance(network, nn.Linear):
+    if _is(network, nn.Linear):
         return float(torch.linalg.matrix_norm(network.weight.detach().double(), ord=2))
-    if isinstance(network, _CONTRACTIONS):
+    if any(_is(network, known) for known in _CONTRACTIONS):
         return 1.0
     return math.inf
 
