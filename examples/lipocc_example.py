@@ -37,6 +37,8 @@ if __name__ == "__main__":
     print("\nOn Test Data:")
     evaluate_print(clf_name, y_test, y_test_scores)
 
-    # what no other detector of PyOD tells: scores are distances, and cannot move faster than their rows
-    print("\nSigned distance of the first test rows to the support:", clf.signed_distance(X_test[:3]))
+    # what no other detector of PyOD tells: scores are distances, and move no faster than rows
+    print(
+        "\nSigned distance of the first test rows to the support:", clf.signed_distance(X_test[:3])
+    )
     print("A score changes by at most", clf.lipschitz_constant_, "per unit of X")

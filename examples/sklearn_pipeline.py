@@ -29,4 +29,7 @@ if __name__ == "__main__":
     print(f"ROC AUC, malignant against unseen benign: {roc_auc_score(is_malignant, scores):.3f}")
 
     restored = pickle.loads(pickle.dumps(pipeline))
-    print("restored pipeline gives the same bits:", (restored.decision_function(unseen) == scores).all())
+    print(
+        "restored pipeline gives the same bits:",
+        (restored.decision_function(unseen) == scores).all(),
+    )

@@ -1,33 +1,51 @@
-"""The rules behind "auto": the same for all data sets, from the rows alone, never from labels."""
+"""What "auto" stands for: one rule for all data sets, from the rows alone, never from labels."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.neighbors import NearestNeighbors
 
 from pyod_lipocc._scaling import Scaling, chunks
-from pyod_lipocc.domains import Box
+from pyod_lipocc._validation import check_domain, check_network
+from pyod_lipocc.domains import Box, Domain
+from pyod_lipocc.lipschitz.networks import BUILDERS
+from pyod_lipocc.training import LinearDecay, Schedule
 
-__all__ = ["bounding_box", "half_nearest_neighbour_distance"]
+__all__ = [
+    "AUTO_MAX_ITER",
+    "AUTO_NEWTON_STEPS",
+    "resolve_domain",
+    "resolve_margin",
+    "resolve_network",
+    "resolve_schedule",
+]
 
+AUTO_MAX_ITER = 1000
+AUTO_NEWTON_STEPS = 4
+_AUTO_NETWORK = "dense"
+_AUTO_SCHEDULE = LinearDecay(5e-3, 0.0)
 _QUERIES = 512
 _REFERENCES = 8192
 _MARGIN_OF_THE_PAPER = 0.05
 
 
-def half_nearest_neighbour_distance(
-    X: npt.NDArray[Any], scaling: Scaling, generator: np.random.Generator
+def resolve_margin(
+    margin: float | str, X: npt.NDArray[Any], scaling: Scaling, generator: np.random.Generator
 ) -> float:
-    """Return the margin m: half the median distance of a row to its nearest other row.
+    """Return m; "auto" is half the median distance of a row to its nearest other row.
 
     Two rows closer than 2 m cannot both be a margin away from a boundary between them, so m is as
     large as the spacing of the data allows. At most 512 rows are compared with at most 8,192.
 
     Parameters
     ----------
+    margin : float or "auto"
+        In the units of the scores.
     X : ndarray of shape (n, d)
     scaling : Scaling
     generator : numpy.random.Generator
@@ -39,6 +57,8 @@ def half_nearest_neighbour_distance(
         In the units of the scores. Where all rows coincide: the paper's 0.05, in units of the
         network.
     """
+    if not isinstance(margin, str):
+        return float(margin)
     rows = generator.choice(len(X), size=min(len(X), _REFERENCES), replace=False)
     references = scaling.to_network(X[np.sort(rows)])
     neighbours = NearestNeighbors(n_neighbors=min(2, len(rows))).fit(references)
@@ -48,21 +68,84 @@ def half_nearest_neighbour_distance(
     return margin * scaling.unit
 
 
-def bounding_box(X: npt.NDArray[Any], scaling: Scaling, padding: float) -> Box:
-    """Return the box around the data, padded on every side.
+def resolve_domain(
+    domain: Domain | str, X: npt.NDArray[Any], scaling: Scaling, margin: float
+) -> Domain:
+    """Return B; "auto" is the bounding box of the data, wider by two margins on every side.
 
     Parameters
     ----------
+    domain : Domain or "auto"
+        In the units of the scores.
     X : ndarray of shape (n, d)
     scaling : Scaling
-    padding : float
+    margin : float
         In the units of the scores.
 
     Returns
     -------
-    box : Box
-        In the units of the scores.
+    domain : Domain
+        Of the width of X, in the units of the scores.
+
+    Raises
+    ------
+    ValueError
+        If the domain given has another width or does not contain the data.
     """
-    low = np.min([scaling.to_scores(rows).min(axis=0) for rows in chunks(X)], axis=0)
-    high = np.max([scaling.to_scores(rows).max(axis=0) for rows in chunks(X)], axis=0)
-    return Box(low - padding, high + padding)
+    if isinstance(domain, str):
+        low = np.min([scaling.to_scores(rows).min(axis=0) for rows in chunks(X)], axis=0)
+        high = np.max([scaling.to_scores(rows).max(axis=0) for rows in chunks(X)], axis=0)
+        return Box(low - 2 * margin, high + 2 * margin)
+    expanded = domain.expand(X.shape[1])
+    units = "standardised units" if scaling.standardized else "the units of X"
+    for rows in chunks(X):
+        check_domain(expanded, scaling.to_scores(rows), units)
+    return expanded
+
+
+def resolve_network(network: Any, n_features: int, generator: torch.Generator) -> torch.nn.Module:
+    """Return an untrained network of its own: by name, by a builder, or as a copy of a module.
+
+    Parameters
+    ----------
+    network : str, torch.nn.Module or callable
+    n_features : int
+    generator : torch.Generator
+        Handed to the builder.
+
+    Returns
+    -------
+    network : torch.nn.Module
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_network`.
+    """
+    if isinstance(network, torch.nn.Module):
+        built = copy.deepcopy(network)
+    else:
+        name = _AUTO_NETWORK if network == "auto" else network
+        builder = BUILDERS[name] if isinstance(name, str) else name
+        built = builder(n_features, generator=generator)
+    check_network(built, n_features)
+    return built
+
+
+def resolve_schedule(learning_rate: float | Schedule | str) -> Schedule:
+    """Return the learning rate as a function of progress; "auto" falls linearly from 5e-3 to 0.
+
+    Parameters
+    ----------
+    learning_rate : float, callable or "auto"
+        A number is kept constant, as in the paper.
+
+    Returns
+    -------
+    schedule : callable
+    """
+    if isinstance(learning_rate, str):
+        return _AUTO_SCHEDULE
+    if callable(learning_rate):
+        return learning_rate
+    return LinearDecay(learning_rate, learning_rate)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
 import torch
 
-__all__ = ["RandomState", "numpy_generator", "torch_generator"]
+__all__ = ["RandomState", "local_generator", "numpy_generator", "torch_generator"]
 
 RandomState = int | np.integer | np.random.RandomState | np.random.Generator | None
 
@@ -68,3 +70,23 @@ def torch_generator(
     generator : torch.Generator
     """
     return torch.Generator(device).manual_seed(int(generator.integers(2**63)))
+
+
+@contextmanager
+def local_generator(random_state: RandomState) -> Iterator[np.random.Generator]:
+    """Yield a generator, and seed torch's global one from it until the end of the context.
+
+    A user's module, such as dropout, or builder may draw from torch's global generator.
+
+    Parameters
+    ----------
+    random_state : int, RandomState, Generator or None
+
+    Yields
+    ------
+    generator : numpy.random.Generator
+    """
+    generator = numpy_generator(random_state)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(generator.integers(2**63)))
+        yield generator

@@ -15,6 +15,8 @@ from pyod_lipocc.domains import Domain
 
 __all__ = ["CHUNK", "Scaling", "chunks"]
 
+_FARTHEST = 1e140
+
 CHUNK = 8192
 """Rows handled at once wherever all of X is read: memory is bounded by it, not by n."""
 
@@ -73,7 +75,7 @@ class Scaling:
         scaler = StandardScaler()
         with np.errstate(over="ignore", invalid="ignore"):
             for rows in chunks(X):
-                scaler.partial_fit(np.asarray(rows, dtype=np.float64))
+                scaler.partial_fit(np.asarray(rows, dtype=np.float64, order="C"))
         variance = scaler.var_
         if not np.isfinite(variance).all():
             raise ValueError(
@@ -89,7 +91,10 @@ class Scaling:
 
     def to_network(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Map rows of X, shape (n, d), to the network's units."""
-        return (np.asarray(X, dtype=np.float64) - self.location) / self.scale
+        with np.errstate(over="ignore"):
+            z = (np.asarray(X, dtype=np.float64, order="C") - self.location) / self.scale
+        # A projection, so no distance grows; farther rows would overflow in the network.
+        return np.clip(z, -_FARTHEST, _FARTHEST, out=z)
 
     def to_scores(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Map rows of X, shape (n, d), to the units of the scores, in which domains are given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from numbers import Integral, Real
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "check_device",
     "check_domain",
     "check_image_shape",
+    "check_network",
     "check_parameters",
 ]
 
@@ -82,6 +84,9 @@ def check_parameters(parameters: dict[str, Any], caller: str) -> None:
         value = parameters[name]
         if isinstance(value, Real) and not math.isfinite(value):
             raise ValueError(f"{name} must be finite, got {value!r}")
+    for name, value in parameters.items():
+        if isinstance(value, bool) and name not in ("standardize", "verbose"):
+            raise ValueError(f"{name} must be a number, got {value!r}, a bool")
     contamination = parameters["contamination"]
     if isinstance(contamination, Real) and not isinstance(contamination, (int, float)):
         # PyOD takes any other number for a threshold object.
@@ -146,13 +151,45 @@ def check_device(device: str | torch.device | None) -> torch.device:
         If torch does not know the device or it is not present.
     """
     try:
-        checked = torch.device(device or "cpu")
-        torch.empty(0, device=checked)
+        checked = torch.device("cpu" if device is None else device)
+        torch.zeros(1, device=checked).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device must be None or a device that torch can use here, got {device!r}: {error}"
         ) from error
     return checked
+
+
+def check_network(network: Any, n_features: int) -> None:
+    """Check that a network can be trained on rows of the given width; it is left as it is.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    n_features : int
+
+    Raises
+    ------
+    TypeError
+        If the network is not a torch module.
+    ValueError
+        If it has no parameters, cannot read rows of this width, or does not answer with one number
+        for each.
+    """
+    required = "network must be a torch.nn.Module that maps (n, d) to (n, 1) or (n,)"
+    if not isinstance(network, torch.nn.Module):
+        raise TypeError(f"{required}, got {network!r}")
+    if next(network.parameters(), None) is None:
+        raise ValueError(f"{required} and has parameters, got {network!r}")
+    try:
+        with torch.no_grad():
+            shape = tuple(copy.deepcopy(network).float()(torch.zeros(2, n_features)).shape)
+    except RuntimeError as error:
+        raise ValueError(f"{required}, here of d = {n_features} columns, got {error}") from error
+    if shape not in ((2,), (2, 1)):
+        raise ValueError(
+            f"{required}, got an output of shape {shape} for an input of shape (2, {n_features})"
+        )
 
 
 def check_domain(domain: Domain, X: npt.NDArray[Any], units: str) -> None:

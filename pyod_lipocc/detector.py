@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,19 @@ import torch
 from pyod.models.base import BaseDetector
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from pyod_lipocc._auto import bounding_box, half_nearest_neighbour_distance
-from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
-from pyod_lipocc._scaling import Scaling, chunks
-from pyod_lipocc._validation import (
-    check_device,
-    check_domain,
-    check_image_shape,
-    check_parameters,
+from pyod_lipocc._auto import (
+    AUTO_MAX_ITER,
+    AUTO_NEWTON_STEPS,
+    resolve_domain,
+    resolve_margin,
+    resolve_network,
+    resolve_schedule,
 )
+from pyod_lipocc._random import RandomState, local_generator, torch_generator
+from pyod_lipocc._scaling import Scaling, chunks
+from pyod_lipocc._validation import check_device, check_image_shape, check_parameters
 from pyod_lipocc.domains import Domain
-from pyod_lipocc.lipschitz.networks import BUILDERS, lipschitz_bound, parameter_groups, polish
+from pyod_lipocc.lipschitz.networks import lipschitz_bound, parameter_groups, polish
 from pyod_lipocc.losses import hkr
 from pyod_lipocc.negatives import Proposal, uniform
 from pyod_lipocc.sampler import Sampler, newton_raphson
@@ -32,7 +35,6 @@ from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
 from pyod_lipocc.training import (
     Callback,
     History,
-    LinearDecay,
     ProgressBar,
     Schedule,
     train,
@@ -233,7 +235,8 @@ class LipOCC(BaseDetector):
         fitted = self._unfitted_copy()
         check_parameters(fitted.get_params(deep=False), type(self).__name__)
         rows = fitted._validate(X, reset=True)
-        fitted._learn(rows)
+        with local_generator(self.random_state) as rng:
+            fitted._learn(rows, rng)
         fitted._set_threshold(rows)
         self.__dict__ = fitted.__dict__
         return self
@@ -263,7 +266,8 @@ class LipOCC(BaseDetector):
         fitted = copy.copy(self)
         check_parameters(fitted.get_params(deep=False), type(self).__name__)
         rows = fitted._validate(X, reset=False)
-        fitted._continue(rows)
+        with local_generator(self.random_state) as rng:
+            fitted._continue(rows, rng)
         fitted._set_threshold(rows)
         self.__dict__ = fitted.__dict__
         return self
@@ -325,80 +329,66 @@ class LipOCC(BaseDetector):
         labels = (self.decision_function(X) > self.threshold_).astype(int)
         return (labels, self.predict_confidence(X)) if return_confidence else labels
 
+    def predict_proba(
+        self, X: npt.ArrayLike, method: str = "linear", return_confidence: bool = False
+    ) -> Any:
+        """Turn scores into probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        method : {"linear", "unify"}, default="linear"
+            The scores of the training rows brought to [0, 1], or PyOD's unifying scores.
+        return_confidence : bool, default=False
+            Return PyOD's confidence of each label as well.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, 2)
+            Of being normal, and of being an outlier.
+        confidence : ndarray of shape (n,)
+            Only where asked for.
+        """
+        # PyOD reads X.shape
+        rows = X if hasattr(X, "shape") else np.asarray(X)
+        return super().predict_proba(rows, method=method, return_confidence=return_confidence)
+
     def _unfitted_copy(self) -> LipOCC:
-        twin = copy.copy(self)
+        twin = object.__new__(type(self))
         twin.__dict__ = {
             name: value for name, value in vars(self).items() if not name.endswith("_")
         }
         return twin
 
     def _validate(self, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any]:
-        rows = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+        rows = validate_data(self, X, reset=reset, dtype="numeric")
+        if rows.dtype.kind not in "biuf":
+            raise ValueError(f"X must hold real numbers, got {rows.dtype}")
         check_image_shape(self.image_shape, rows.shape[1])
         return rows
 
-    def _learn(self, X: npt.NDArray[Any]) -> None:
-        """Resolve every "auto" from X, build the network and train it."""
-        rng = numpy_generator(self.random_state)
+    def _learn(self, X: npt.NDArray[Any], rng: np.random.Generator) -> None:
+        """Resolve what depends on X, build the network and train it."""
         device = check_device(self.device)
         self.scaling_ = Scaling.fit(X, standardize=self.standardize)
-        self.margin_ = (
-            half_nearest_neighbour_distance(X, self.scaling_, rng)
-            if isinstance(self.margin, str)
-            else float(self.margin)
-        )
-        self.domain_ = self._resolve_domain(X)
-        network = self._build_network(X.shape[1], torch_generator(rng)).to(device)
-        max_iter = 1000 if isinstance(self.max_iter, str) else self.max_iter
-        self._train(network, X, max_iter=max_iter, schedule=self._schedule(), rng=rng)
+        self.margin_ = resolve_margin(self.margin, X, self.scaling_, rng)
+        self.domain_ = resolve_domain(self.domain, X, self.scaling_, self.margin_)
+        network = resolve_network(self.network, X.shape[1], torch_generator(rng))
+        max_iter = AUTO_MAX_ITER if isinstance(self.max_iter, str) else self.max_iter
+        schedule = resolve_schedule(self.learning_rate)
+        self._train(network.to(device), X, max_iter=max_iter, schedule=schedule, rng=rng)
 
-    def _continue(self, X: npt.NDArray[Any]) -> None:
+    def _continue(self, X: npt.NDArray[Any], rng: np.random.Generator) -> None:
         """Train a copy of the network with one pass over X."""
-        rng = numpy_generator(self.random_state)
         for rows in chunks(X):
             self.domain_ = self.domain_.enclose(torch.from_numpy(self.scaling_.to_scores(rows)))
-        network = copy.deepcopy(self.network_).to(check_device(self.device)).requires_grad_(True)
-        rate = self._schedule()(0.0)
+        network = copy.deepcopy(self.network_).to(check_device(self.device))
+        rate = resolve_schedule(self.learning_rate)(0.0)
         history = self.history_
         max_iter = math.ceil(len(X) / self.batch_size)
         self._train(network, X, max_iter=max_iter, schedule=lambda progress: rate, rng=rng)
         self.history_ = history + self.history_
         self.n_iter_ = len(self.history_)
-
-    def _resolve_domain(self, X: npt.NDArray[Any]) -> Domain:
-        if isinstance(self.domain, str):
-            return bounding_box(X, self.scaling_, 2 * self.margin_)
-        domain = self.domain.expand(X.shape[1])
-        units = "standardised units" if self.standardize else "the units of X"
-        for rows in chunks(X):
-            check_domain(domain, self.scaling_.to_scores(rows), units)
-        return domain
-
-    def _build_network(self, n_features: int, generator: torch.Generator) -> torch.nn.Module:
-        if isinstance(self.network, torch.nn.Module):
-            network = copy.deepcopy(self.network)
-        else:
-            name = "dense" if self.network == "auto" else self.network
-            builder = BUILDERS[name] if isinstance(name, str) else name
-            with torch.random.fork_rng(devices=[]):
-                # A user's builder may draw from torch's global generator.
-                torch.manual_seed(generator.initial_seed())
-                network = builder(n_features, generator=generator)
-        with torch.no_grad():
-            shape = tuple(network.float()(torch.zeros(2, n_features)).shape)
-        if shape not in ((2,), (2, 1)):
-            raise ValueError(
-                "network must map an input of shape (n, d) to (n, 1) or (n,), "
-                f"got an output of shape {shape} for an input of shape (2, {n_features})"
-            )
-        return network
-
-    def _schedule(self) -> Schedule:
-        if callable(self.learning_rate):
-            return self.learning_rate
-        if isinstance(self.learning_rate, str):
-            return LinearDecay(5e-3, 0.0)
-        return LinearDecay(self.learning_rate, self.learning_rate)
 
     def _train(
         self,
@@ -424,7 +414,9 @@ class LipOCC(BaseDetector):
             optimizer=optimizer(parameter_groups(network)),
             schedule=schedule,
             max_iter=max_iter,
-            n_newton_steps=4 if isinstance(self.n_newton_steps, str) else self.n_newton_steps,
+            n_newton_steps=(
+                AUTO_NEWTON_STEPS if isinstance(self.n_newton_steps, str) else self.n_newton_steps
+            ),
             n_warmup_steps=self.n_warmup_steps,
             negatives=uniform if isinstance(self.negatives, str) else self.negatives,
             sampler=newton_raphson if isinstance(self.sampler, str) else self.sampler,
@@ -432,7 +424,12 @@ class LipOCC(BaseDetector):
             generator=torch_generator(rng, device),
         )
         self.n_iter_ = len(self.history_)
-        self.network_ = network.double().eval().requires_grad_(False)
+        if not all(weight.isfinite().all() for weight in network.parameters()):
+            raise FloatingPointError(
+                "training has diverged: weights are not finite. Lower learning_rate "
+                f"(got {self.learning_rate!r}), or check the network if it is your own"
+            )
+        self.network_ = network.double().eval()
         polish(self.network_)
         self.lipschitz_constant_ = lipschitz_bound(self.network_) * self.scaling_.gain
 
@@ -457,19 +454,24 @@ class LipOCC(BaseDetector):
 
     def _set_threshold(self, X: npt.NDArray[Any]) -> None:
         self.decision_scores_ = self._score(X)
-        if not np.isfinite(self.decision_scores_).all():
-            raise FloatingPointError(
-                "training has diverged: scores are not finite. Lower learning_rate "
-                f"(got {self.learning_rate!r}), or check the network if it is your own"
-            )
         self._set_n_classes(None)
         self._process_decision_scores()
         if self.threshold == "boundary":
             self.threshold_ = 0.0
             self.labels_ = (self.decision_scores_ > 0).astype(int)
-        elif hasattr(self.contamination, "thresh_"):
-            # PyOD overwrites a threshold of exactly 0 by the share of outliers.
-            self.threshold_ = float(self.contamination.thresh_)
+        elif not isinstance(self.contamination, Real):
+            self.threshold_ = self._threshold_of_object()
+
+    def _threshold_of_object(self) -> float:
+        """Return the threshold of an object in the units of the scores.
+
+        PyThresh's own is in units of its own or None, and PyOD overwrites a 0 by the share of
+        outliers.
+        """
+        threshold, scores = self.contamination.thresh_, self.decision_scores_
+        if threshold is not None and np.array_equal(scores > threshold, self.labels_):
+            return float(threshold)
+        return float(scores[self.labels_ == 0].max(initial=scores.min()))
 
     def __getstate__(self) -> Mapping[str, Any]:
         state = dict(super().__getstate__())

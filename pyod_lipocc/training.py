@@ -93,6 +93,12 @@ class History:
         columns.setflags(write=False)
         return cls(*columns)
 
+    def __setstate__(self, state: dict[str, npt.NDArray[np.float64]]) -> None:
+        # Pickles and deep copies do not keep arrays read-only.
+        for column in state.values():
+            column.setflags(write=False)
+        self.__dict__.update(state)
+
     def __len__(self) -> int:
         """Return the number of steps."""
         return len(self.loss)
@@ -349,8 +355,9 @@ def train(
                     n_steps=n_newton_steps if iteration >= n_warmup_steps else 0,
                     generator=generator,
                 )
+            rate = schedule(iteration / max_iter)
             for group in optimizer.param_groups:
-                group["lr"] = schedule(iteration / max_iter)
+                group["lr"] = rate
             record = _gradient_step(network, x, z, loss, margin, optimizer)
             records.append(record)
             metrics = dict(zip(names, record, strict=True))

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist, pdist
 from sklearn.preprocessing import StandardScaler
 
 from pyod_lipocc import _scaling
-from pyod_lipocc._auto import bounding_box, half_nearest_neighbour_distance
+from pyod_lipocc._auto import resolve_domain, resolve_margin
 from pyod_lipocc._scaling import CHUNK, Scaling, chunks
 from pyod_lipocc.domains import Ball, Box
 
@@ -153,7 +153,7 @@ class TestUnits:
 
 def margin(X, *, standardize=True, seed=0):
     scaling = Scaling.fit(X, standardize=standardize)
-    return half_nearest_neighbour_distance(X, scaling, np.random.default_rng(seed))
+    return resolve_margin("auto", X, scaling, np.random.default_rng(seed))
 
 
 class TestMargin:
@@ -177,7 +177,7 @@ class TestMargin:
         Z = cdist(X, X)
         np.fill_diagonal(Z, np.inf)
         expected = np.median(Z.min(axis=1)[50:]) / 2
-        found = half_nearest_neighbour_distance(twice, scaling, np.random.default_rng(0))
+        found = resolve_margin("auto", twice, scaling, np.random.default_rng(0))
         assert found == pytest.approx(expected)
 
     @pytest.mark.parametrize("n", [1, 2, 600])
@@ -196,20 +196,20 @@ class TestMargin:
         assert margin(X) == pytest.approx(margin(rng.permutation(X)))
 
 
-class TestBoundingBox:
+class TestDomain:
     @STANDARDIZE
     @given(X=MATRICES, padding=st.sampled_from([0.0, 0.5, 3.0]))
     def test_is_the_extremes_and_the_padding(self, standardize, X, padding):
         scaling = Scaling.fit(X, standardize=standardize)
-        box, Z = bounding_box(X, scaling, padding), scaling.to_scores(X)
+        box, Z = resolve_domain("auto", X, scaling, padding / 2), scaling.to_scores(X)
         np.testing.assert_array_equal(box.low.numpy(), Z.min(axis=0) - padding)
         np.testing.assert_array_equal(box.high.numpy(), Z.max(axis=0) + padding)
         assert box.contains(torch.from_numpy(Z)).all()
 
     def test_reads_every_chunk(self, X, monkeypatch):
         scaling = Scaling.fit(X, standardize=True)
-        whole = bounding_box(X, scaling, 0.1)
+        whole = resolve_domain("auto", X, scaling, 0.1)
         monkeypatch.setattr(_scaling, "CHUNK", 11)
-        streamed = bounding_box(X, scaling, 0.1)
+        streamed = resolve_domain("auto", X, scaling, 0.1)
         assert torch.equal(whole.low, streamed.low)
         assert torch.equal(whole.high, streamed.high)

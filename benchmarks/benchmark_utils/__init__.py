@@ -1,0 +1,19 @@
+"""What the solvers and data sets of this benchmark share."""
+
+from __future__ import annotations
+
+from benchmark_utils.measure import PeakMemory, Stopwatch, limited_threads
+from benchmark_utils.protocols import DownloadedDataset, one_class_split, standardized
+from benchmark_utils.solver import LEAST_CONTAMINATION, DetectorSolver, source_digest
+
+__all__ = [
+    "LEAST_CONTAMINATION",
+    "DetectorSolver",
+    "DownloadedDataset",
+    "PeakMemory",
+    "Stopwatch",
+    "limited_threads",
+    "one_class_split",
+    "source_digest",
+    "standardized",
+]

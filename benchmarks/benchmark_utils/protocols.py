@@ -1,0 +1,50 @@
+"""The splits that the data sets have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from benchopt import BaseDataset
+from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
+
+MAX_ROWS = 50_000
+
+Data = dict[str, Any]
+
+
+class DownloadedDataset(BaseDataset):
+    """A data set that may be absent: then the objective skips it, saying what the loader says."""
+
+    @abstractmethod
+    def load(self) -> Data:
+        """Return the data, or raise OSError or ImportError where they cannot be had."""
+
+    def get_data(self) -> Data:
+        try:
+            return self.load()
+        except (OSError, ImportError) as error:
+            return {"absent": str(error)}
+
+
+def standardized(X_train: NDArray, X_test: NDArray) -> tuple[NDArray, NDArray]:
+    """Shift and scale both parts by the mean and deviation of the training part."""
+    scaler = StandardScaler().fit(X_train)
+    return scaler.transform(X_train), scaler.transform(X_test)
+
+
+def one_class_split(X: NDArray, y: NDArray, split: int) -> Data:
+    """Train on half of the normal rows; test on the other half and all anomalies.
+
+    Of larger sets, ``MAX_ROWS`` rows are drawn first. Both draws come from ``split`` alone.
+    """
+    random = np.random.RandomState(split)
+    kept = random.permutation(len(X))[:MAX_ROWS]
+    X, y = X[kept], y[kept]
+    normal, anomalies = np.flatnonzero(y == 0), np.flatnonzero(y == 1)
+    train, held_out = np.array_split(random.permutation(normal), 2)
+    test = np.concatenate([held_out, anomalies])
+    X_train, X_test = standardized(X[train], X[test])
+    return {"X_train": X_train, "X_test": X_test, "y_test": y[test], "contamination": 0.0}

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from benchmark_utils import LEAST_CONTAMINATION, DetectorSolver
+from pyod.models.ocsvm import OCSVM
+
+
+class Solver(DetectorSolver):
+    """PyOD's one-class support vector machine."""
+
+    name = "OCSVM"
+
+    def build(self, seed: int) -> OCSVM:
+        return OCSVM(contamination=self.contamination or LEAST_CONTAMINATION)

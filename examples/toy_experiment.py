@@ -1,0 +1,243 @@
+"""The toy experiment of Béthune & Serrurier (2022): LipOCC beside other detectors in the plane.
+
+Trains every detector on every set, one file for each pair under ``OUTPUT/cache``, and draws the
+figures and tables from the files that are there. A pair that is finished is not run again, so a run
+that was killed goes on where it was.
+
+    python examples/toy_experiment.py                # the paper's settings: hours on one core
+    python examples/toy_experiment.py --sets two-moons --hidden 64 64 --max-iter 200 --output toy
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pyod.models.iforest import IForest
+from pyod.models.ocsvm import OCSVM
+from sklearn.preprocessing import StandardScaler
+from toy_figures import Piece, draw_all
+
+from pyod_lipocc import LipOCC
+from pyod_lipocc.datasets import SHAPE_NAMES, TOY_NAMES, load_toy, toy_signed_distance
+from pyod_lipocc.domains import Ball
+from pyod_lipocc.lipschitz import dense
+from pyod_lipocc.losses import binary_cross_entropy
+from pyod_lipocc.training import History, LinearDecay, ProgressBar, train
+
+Settings = dict[str, Any]
+
+RADIUS = 5.0
+RESOLUTION = 300
+WINDOWS = {"one-cloud": 5.0, "blob-and-cloud": 4.0}  # half width of the picture; 3 elsewhere
+
+
+class Trained(NamedTuple):
+    """A detector as the figures see it: `score` is positive inside, `network` differentiable."""
+
+    score: Callable[[np.ndarray], np.ndarray]
+    network: Callable[[torch.Tensor], torch.Tensor] | None = None
+    history: History | None = None
+    lipschitz_constant: float = np.inf
+
+
+def load_points(name: str) -> np.ndarray:
+    """Sample a set: shapes as they are, the paper's sets with mean 0 and variance 1."""
+    if name in SHAPE_NAMES:
+        return load_toy(name, 4000, random_state=0)
+    return StandardScaler().fit_transform(load_toy(name, 1000, random_state=0))
+
+
+def settings_of(model: str, name: str, options: argparse.Namespace) -> Settings:
+    """Everything that a pair's result depends on."""
+    if model == "ocsvm":
+        return {"kernel": "rbf", "nu": 0.05, "gamma": 0.5}
+    if model == "iforest":
+        return {"contamination": 0.05}
+    settings = {
+        "hidden": options.hidden,
+        "max_iter": options.max_iter,
+        "margin": 0.1 if name == "blob-and-cloud" else 0.05,
+        "batch_size": 256,
+        "n_newton_steps": 4,
+        "learning_rate": 1e-3,
+    }
+    return settings | ({"last_learning_rate": 0.0} if model == "lipocc-decay" else {})
+
+
+def fit_lipocc(points: np.ndarray, settings: Settings, standardize: bool, verbose: bool) -> Trained:
+    """Train LipOCC through its public API."""
+    rate = settings["learning_rate"]
+    detector = LipOCC(
+        network=partial(dense, hidden=settings["hidden"]),
+        max_iter=settings["max_iter"],
+        margin=settings["margin"],
+        batch_size=settings["batch_size"],
+        n_newton_steps=settings["n_newton_steps"],
+        learning_rate=LinearDecay(rate, settings.get("last_learning_rate", rate)),
+        regularization=100.0,
+        optimizer="rmsprop",
+        domain=Ball(RADIUS),
+        standardize=standardize,
+        random_state=0,
+        verbose=verbose,
+    ).fit(points)
+    scaling = detector.scaling_
+    location, scale = torch.from_numpy(scaling.location), torch.from_numpy(scaling.scale)
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        return scaling.unit * detector.network_((x - location) / scale) - detector.margin_
+
+    return Trained(
+        detector.signed_distance, network, detector.history_, detector.lipschitz_constant_
+    )
+
+
+def fit_conventional(
+    points: np.ndarray, settings: Settings, standardize: bool, verbose: bool
+) -> Trained:
+    """Train the same network without constraint: ReLU, cross-entropy, its own Algorithm 1."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.from_numpy(points).float()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = torch.nn.Sequential()
+        for width, wider in pairwise([2, *settings["hidden"]]):
+            network.extend([torch.nn.Linear(width, wider), torch.nn.ReLU()])
+        network.append(torch.nn.Linear(settings["hidden"][-1], 1))
+    rate = settings["learning_rate"]
+    draw = partial(torch.randint, len(rows), (settings["batch_size"],), generator=generator)
+    history = train(
+        network,
+        iter(lambda: rows[draw()], None),
+        domain=Ball(RADIUS).expand(2).to(torch.float32),
+        margin=settings["margin"],
+        loss=binary_cross_entropy,
+        optimizer=torch.optim.Adam(network.parameters()),
+        schedule=LinearDecay(rate, rate),
+        max_iter=settings["max_iter"],
+        n_newton_steps=settings["n_newton_steps"],
+        callbacks=[ProgressBar("conventional")] if verbose else [],
+        generator=generator,
+    )
+    network.double().requires_grad_(False)
+
+    def score(x: np.ndarray) -> np.ndarray:
+        return network(torch.from_numpy(x)).reshape(-1).numpy()
+
+    return Trained(score, network, history)
+
+
+def fit_ocsvm(points: np.ndarray, settings: Settings, standardize: bool, verbose: bool) -> Trained:
+    """Fit PyOD's one-class SVM; its own boundary is the zero level."""
+    detector = OCSVM(**settings, contamination=0.05).fit(points)
+    return Trained(lambda x: -detector.decision_function(x))
+
+
+def fit_iforest(
+    points: np.ndarray, settings: Settings, standardize: bool, verbose: bool
+) -> Trained:
+    """Fit PyOD's isolation forest; its threshold is the zero level."""
+    detector = IForest(**settings, random_state=0).fit(points)
+    return Trained(lambda x: detector.threshold_ - detector.decision_function(x))
+
+
+MODELS = {
+    "lipocc": fit_lipocc,
+    "lipocc-decay": fit_lipocc,
+    "ocsvm": fit_ocsvm,
+    "iforest": fit_iforest,
+    "conventional": fit_conventional,
+}
+
+
+def gradient_norms(
+    network: Callable[[torch.Tensor], torch.Tensor], points: np.ndarray
+) -> np.ndarray:
+    """l2 norm of the gradient at each point."""
+    x = torch.from_numpy(points).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(network(x).sum(), x)
+    return torch.linalg.vector_norm(gradient, dim=1).numpy()
+
+
+def measure(name: str, points: np.ndarray, trained: Trained) -> Piece:
+    """Evaluate all that the figures and tables show."""
+    half_width = WINDOWS.get(name, 3.0)
+    axis = np.linspace(-half_width, half_width, RESOLUTION)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    ball = Ball(RADIUS).expand(2).sample(10_000, torch.Generator().manual_seed(1)).numpy()
+    piece = {
+        "half_width": half_width,
+        "points": points.astype(np.float32),
+        "grid": trained.score(grid).reshape(RESOLUTION, RESOLUTION).astype(np.float32),
+        "scores": trained.score(points).astype(np.float32),
+        "ball_scores": trained.score(ball).astype(np.float32),
+        "lipschitz_constant": trained.lipschitz_constant,
+    }
+    if trained.network is not None:
+        piece["gradient_norms"] = gradient_norms(trained.network, points)
+        piece["ball_gradient_norms"] = gradient_norms(trained.network, ball)
+    if name in SHAPE_NAMES:
+        piece["ball_errors"] = trained.score(ball) - toy_signed_distance(name, ball)
+    if trained.history is not None:
+        piece |= {
+            f"history_{field}": np.array([part.mean() for part in np.array_split(column, 100)])
+            for field, column in vars(trained.history).items()
+        }
+    return piece
+
+
+def run(name: str, model: str, options: argparse.Namespace) -> None:
+    """Train and measure one pair, unless its file is there with these settings."""
+    path = options.output / "cache" / f"{name}.{model}.npz"
+    settings = settings_of(model, name, options)
+    if path.exists() and json.loads(str(np.load(path)["settings"])) == settings:
+        return
+    points = load_points(name)
+    start = time.perf_counter()
+    trained = MODELS[model](points, settings, name not in SHAPE_NAMES, options.verbose)
+    seconds = time.perf_counter() - start
+    piece = measure(name, points, trained)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial_path, settings=json.dumps(settings), seconds=seconds, **piece)
+    os.replace(partial_path, path)
+    print(f"{name:15} {model:13} {seconds:7.1f} s", flush=True)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--sets", nargs="+", default=TOY_NAMES, choices=TOY_NAMES)
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--hidden", nargs="+", type=int, default=[512] * 4)
+    parser.add_argument("--max-iter", type=int, default=10_000)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/toy"))
+    parser.add_argument("--draw-only", action="store_true", help="train nothing")
+    parser.add_argument("--verbose", action="store_true", default=sys.stderr.isatty())
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Train what is missing, then draw."""
+    options = parse()
+    torch.set_num_threads(1)
+    if not options.draw_only:
+        for model in options.models:
+            for name in options.sets:
+                run(name, model, options)
+    draw_all(options.output)
+
+
+if __name__ == "__main__":
+    main()
