@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from pyod_lipocc._scaling import Scaling, chunks
 from pyod_lipocc._validation import check_domain, check_network
-from pyod_lipocc.domains import Box, Domain
+from pyod_lipocc.domains import Ball, Box, Domain
 from pyod_lipocc.lipschitz.networks import BUILDERS
 from pyod_lipocc.training import LinearDecay, Schedule
 
@@ -29,6 +29,7 @@ AUTO_MAX_ITER = 1000
 AUTO_NEWTON_STEPS = 4
 _AUTO_NETWORK = "dense"
 _AUTO_SCHEDULE = LinearDecay(5e-3, 0.0)
+_RADIUS = 1.5  # in distances of the farthest row from the mean
 _QUERIES = 512
 _REFERENCES = 8192
 _MARGIN_OF_THE_PAPER = 0.05
@@ -69,9 +70,18 @@ def resolve_margin(
 
 
 def resolve_domain(
-    domain: Domain | str, X: npt.NDArray[Any], scaling: Scaling, margin: float
+    domain: Domain | str,
+    X: npt.NDArray[Any],
+    scaling: Scaling,
+    margin: float,
+    image_shape: tuple[int, ...] | None,
 ) -> Domain:
-    """Return B; "auto" is the bounding box of the data, wider by two margins on every side.
+    """Return B; "auto" is a ball around the data, for images the range of the pixels.
+
+    The ball has the mean of the data as its centre and one and a half times the distance of the
+    farthest row, plus two margins, as its radius: the paper's ball of radius 5 around standardised
+    data in the plane, for any data. Images have the paper's B, all images whose pixels lie between
+    the smallest and the largest seen.
 
     Parameters
     ----------
@@ -81,6 +91,7 @@ def resolve_domain(
     scaling : Scaling
     margin : float
         In the units of the scores.
+    image_shape : tuple of int or None
 
     Returns
     -------
@@ -93,9 +104,13 @@ def resolve_domain(
         If the domain given has another width or does not contain the data.
     """
     if isinstance(domain, str):
-        low = np.min([scaling.to_scores(rows).min(axis=0) for rows in chunks(X)], axis=0)
-        high = np.max([scaling.to_scores(rows).max(axis=0) for rows in chunks(X)], axis=0)
-        return Box(low - 2 * margin, high + 2 * margin)
+        if image_shape is not None:
+            low = min(scaling.to_scores(rows).min() for rows in chunks(X))
+            high = max(scaling.to_scores(rows).max() for rows in chunks(X))
+            return Box(low, high).expand(X.shape[1])
+        farthest = max(np.linalg.norm(scaling.to_network(rows), axis=1).max() for rows in chunks(X))
+        radius = _RADIUS * scaling.unit * farthest + 2 * margin
+        return Ball(radius, 0.0 if scaling.standardized else scaling.location).expand(X.shape[1])
     expanded = domain.expand(X.shape[1])
     units = "standardised units" if scaling.standardized else "the units of X"
     for rows in chunks(X):

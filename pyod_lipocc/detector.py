@@ -79,8 +79,8 @@ class LipOCC(BaseDetector):
     n_newton_steps : int or "auto", default="auto"
         T >= 0 of Algorithm 1. "auto": 4.
     domain : Domain or "auto", default="auto"
-        B, in the units of the scores; must contain the data. "auto": the bounding box of the rows,
-        wider by twice the margin on every side.
+        B, in the units of the scores; must contain the data. "auto": a ball around the mean, half
+        as wide again as the data; for images the box of the smallest to the largest pixel.
     negatives : callable or "auto", default="auto"
         Q0, ``(x, domain, generator) -> z``. "auto": uniform on the domain.
     standardize : bool, default=True
@@ -372,7 +372,7 @@ class LipOCC(BaseDetector):
         device = check_device(self.device)
         self.scaling_ = Scaling.fit(X, standardize=self.standardize)
         self.margin_ = resolve_margin(self.margin, X, self.scaling_, rng)
-        self.domain_ = resolve_domain(self.domain, X, self.scaling_, self.margin_)
+        self.domain_ = resolve_domain(self.domain, X, self.scaling_, self.margin_, self.image_shape)
         network = resolve_network(self.network, X.shape[1], torch_generator(rng))
         max_iter = AUTO_MAX_ITER if isinstance(self.max_iter, str) else self.max_iter
         schedule = resolve_schedule(self.learning_rate)

@@ -198,18 +198,27 @@ class TestMargin:
 
 class TestDomain:
     @STANDARDIZE
-    @given(X=MATRICES, padding=st.sampled_from([0.0, 0.5, 3.0]))
-    def test_is_the_extremes_and_the_padding(self, standardize, X, padding):
+    @given(X=MATRICES, margin=st.sampled_from([0.1, 0.5, 3.0]))
+    def test_ball_is_half_as_wide_again_as_the_data(self, standardize, X, margin):
         scaling = Scaling.fit(X, standardize=standardize)
-        box, Z = resolve_domain("auto", X, scaling, padding / 2), scaling.to_scores(X)
-        np.testing.assert_array_equal(box.low.numpy(), Z.min(axis=0) - padding)
-        np.testing.assert_array_equal(box.high.numpy(), Z.max(axis=0) + padding)
-        assert box.contains(torch.from_numpy(Z)).all()
+        ball, Z = resolve_domain("auto", X, scaling, margin, None), scaling.to_scores(X)
+        center = np.zeros(X.shape[1]) if standardize else scaling.location
+        farthest = np.linalg.norm(Z - center, axis=1).max()
+        np.testing.assert_array_equal(ball.center.numpy(), center)
+        assert float(ball.radius) == pytest.approx(1.5 * farthest + 2 * margin)
+        assert ball.contains(torch.from_numpy(Z)).all()
 
-    def test_reads_every_chunk(self, X, monkeypatch):
+    @STANDARDIZE
+    def test_images_have_the_range_of_the_pixels(self, standardize, X):
+        scaling = Scaling.fit(X, standardize=standardize)
+        box, Z = resolve_domain("auto", X, scaling, 0.1, (1, X.shape[1])), scaling.to_scores(X)
+        np.testing.assert_array_equal(box.low.numpy(), np.full(X.shape[1], Z.min()))
+        np.testing.assert_array_equal(box.high.numpy(), np.full(X.shape[1], Z.max()))
+
+    @pytest.mark.parametrize("image_shape", [None, (1, 3)])
+    def test_reads_every_chunk(self, rng, image_shape, monkeypatch):
+        X = rng.standard_normal((60, 3))
         scaling = Scaling.fit(X, standardize=True)
-        whole = resolve_domain("auto", X, scaling, 0.1)
+        whole = resolve_domain("auto", X, scaling, 0.1, image_shape)
         monkeypatch.setattr(_scaling, "CHUNK", 11)
-        streamed = resolve_domain("auto", X, scaling, 0.1)
-        assert torch.equal(whole.low, streamed.low)
-        assert torch.equal(whole.high, streamed.high)
+        assert repr(resolve_domain("auto", X, scaling, 0.1, image_shape)) == repr(whole)
