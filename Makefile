@@ -22,5 +22,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+benchmark: $(READY)
+	$(BIN)/benchopt run benchmarks --config benchmarks/configs/odds-contaminated.yml
+	$(BIN)/benchopt run benchmarks --config benchmarks/configs/mnist-one-class.yml
+	$(BIN)/python benchmarks/report.py
+
+toy: $(READY)
+	$(BIN)/python examples/toy_experiment.py --hidden 128 128 128 128
+
 clean:
 	rm -rf $(VENV)

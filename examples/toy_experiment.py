@@ -64,7 +64,7 @@ def settings_of(model: str, name: str, options: argparse.Namespace) -> Settings:
         return {"kernel": "rbf", "nu": 0.05, "gamma": 0.5}
     if model == "iforest":
         return {"contamination": 0.05}
-    settings = {
+    paper = {
         "hidden": options.hidden,
         "max_iter": options.max_iter,
         "margin": 0.1 if name == "blob-and-cloud" else 0.05,
@@ -72,21 +72,22 @@ def settings_of(model: str, name: str, options: argparse.Namespace) -> Settings:
         "n_newton_steps": 4,
         "learning_rate": 1e-3,
     }
-    return settings | ({"last_learning_rate": 0.0} if model == "lipocc-decay" else {})
+    if model != "lipocc-adam":
+        return paper
+    return paper | {
+        "max_iter": options.max_iter // 5,
+        "regularization": 30.0,
+        "optimizer": "adam",
+        "learning_rate": "auto",
+    }
 
 
 def fit_lipocc(points: np.ndarray, settings: Settings, standardize: bool, verbose: bool) -> Trained:
     """Train LipOCC through its public API."""
-    rate = settings["learning_rate"]
+    arguments: Settings = {"regularization": 100.0, "optimizer": "rmsprop"} | settings
     detector = LipOCC(
-        network=partial(dense, hidden=settings["hidden"]),
-        max_iter=settings["max_iter"],
-        margin=settings["margin"],
-        batch_size=settings["batch_size"],
-        n_newton_steps=settings["n_newton_steps"],
-        learning_rate=LinearDecay(rate, settings.get("last_learning_rate", rate)),
-        regularization=100.0,
-        optimizer="rmsprop",
+        network=partial(dense, hidden=arguments.pop("hidden")),
+        **arguments,
         domain=Ball(RADIUS),
         standardize=standardize,
         random_state=0,
@@ -154,7 +155,7 @@ def fit_iforest(
 
 MODELS = {
     "lipocc": fit_lipocc,
-    "lipocc-decay": fit_lipocc,
+    "lipocc-adam": fit_lipocc,
     "ocsvm": fit_ocsvm,
     "iforest": fit_iforest,
     "conventional": fit_conventional,
@@ -176,7 +177,7 @@ def measure(name: str, points: np.ndarray, trained: Trained) -> Piece:
     axis = np.linspace(-half_width, half_width, RESOLUTION)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     ball = Ball(RADIUS).expand(2).sample(10_000, torch.Generator().manual_seed(1)).numpy()
-    piece = {
+    piece: Piece = {
         "half_width": half_width,
         "points": points.astype(np.float32),
         "grid": trained.score(grid).reshape(RESOLUTION, RESOLUTION).astype(np.float32),
@@ -190,10 +191,9 @@ def measure(name: str, points: np.ndarray, trained: Trained) -> Piece:
     if name in SHAPE_NAMES:
         piece["ball_errors"] = trained.score(ball) - toy_signed_distance(name, ball)
     if trained.history is not None:
-        piece |= {
-            f"history_{field}": np.array([part.mean() for part in np.array_split(column, 100)])
-            for field, column in vars(trained.history).items()
-        }
+        for field, column in vars(trained.history).items():
+            parts = np.array_split(column, min(100, len(column)))
+            piece[f"history_{field}"] = np.array([part.mean() for part in parts])
     return piece
 
 
