@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -118,13 +120,35 @@ def resolve_domain(
     return expanded
 
 
-def resolve_network(network: Any, n_features: int, generator: torch.Generator) -> torch.nn.Module:
+def _of_images(
+    builder: Callable[..., torch.nn.Module], network: Any, image_shape: tuple[int, ...] | None
+) -> dict[str, Any]:
+    """Return the keyword `image_shape` for a builder that takes it and has no value of its own."""
+    taken = inspect.signature(builder).parameters.get("image_shape")
+    if taken is None or taken.default not in (inspect.Parameter.empty, None):
+        return {}
+    if image_shape is None and taken.default is inspect.Parameter.empty:
+        raise ValueError(
+            "image_shape must be (height, width) or (channels, height, width) of the images that "
+            f"the rows are for network={network!r}, got None"
+        )
+    return {"image_shape": image_shape}
+
+
+def resolve_network(
+    network: Any,
+    n_features: int,
+    image_shape: tuple[int, ...] | None,
+    generator: torch.Generator,
+) -> torch.nn.Module:
     """Return an untrained network of its own: by name, by a builder, or as a copy of a module.
 
     Parameters
     ----------
     network : str, torch.nn.Module or callable
     n_features : int
+    image_shape : tuple of int or None
+        Handed to a builder that takes it.
     generator : torch.Generator
         Handed to the builder.
 
@@ -135,14 +159,15 @@ def resolve_network(network: Any, n_features: int, generator: torch.Generator) -
     Raises
     ------
     TypeError, ValueError
-        As `check_network`.
+        As `check_network`; ValueError if a builder needs an `image_shape` and there is none.
     """
     if isinstance(network, torch.nn.Module):
         built = copy.deepcopy(network)
     else:
         name = _AUTO_NETWORK if network == "auto" else network
         builder = BUILDERS[name] if isinstance(name, str) else name
-        built = builder(n_features, generator=generator)
+        images = _of_images(builder, network, image_shape)
+        built = builder(n_features, generator=generator, **images)
     check_network(built, n_features)
     return built
 

@@ -66,11 +66,12 @@ class LipOCC(BaseDetector):
     contamination : float in (0, 0.5] or threshold object, default=0.1
         Share of outliers expected in the training rows: sets `threshold_` at that percentile of
         `decision_scores_`. An object of PyThresh sets the threshold by its own rule.
-    network : {"auto", "dense"}, torch.nn.Module or callable, default="auto"
-        f. "dense", and for now "auto": three orthogonal layers of 128 with GroupSort2. A module is
-        copied and trained; a callable receives the number of features and a keyword `generator`
-        (torch.Generator) and returns a module, such as ``functools.partial(dense, hidden=(512,) *
-        4)``. Modules map (n, d) to (n, 1) or (n,).
+    network : {"auto", "dense", "conv", "conv-deep"}, torch.nn.Module or callable, default="auto"
+        f. "dense", and for now "auto": three orthogonal layers of 128 with GroupSort2. "conv": the
+        paper's Table 2, "conv-deep": its follow-up's; both need `image_shape`. A module is copied
+        and trained; a callable receives the number of features and a keyword `generator`
+        (torch.Generator), `image_shape` too if it takes it, and returns a module, such as
+        ``functools.partial(dense, hidden=(512,) * 4)``. Modules map (n, d) to (n, 1) or (n,).
     margin : float or "auto", default="auto"
         m > 0, in the units of the scores. "auto": half the median distance of a row to its nearest
         other row.
@@ -89,8 +90,8 @@ class LipOCC(BaseDetector):
     threshold : {"contamination", "boundary"}, default="contamination"
         Where a label becomes 1: PyOD's percentile, or S < 0.
     image_shape : tuple of int or None, default=None
-        (height, width) or (channels, height, width) where rows are flattened images. The dense
-        network does not use it.
+        (height, width) or (channels, height, width) where rows are flattened images: for
+        "conv", "conv-deep" and the automatic domain.
     max_iter : int or "auto", default="auto"
         Gradient steps at most. "auto": 1,000.
     batch_size : int, default=256
@@ -373,7 +374,7 @@ class LipOCC(BaseDetector):
         self.scaling_ = Scaling.fit(X, standardize=self.standardize)
         self.margin_ = resolve_margin(self.margin, X, self.scaling_, rng)
         self.domain_ = resolve_domain(self.domain, X, self.scaling_, self.margin_, self.image_shape)
-        network = resolve_network(self.network, X.shape[1], torch_generator(rng))
+        network = resolve_network(self.network, X.shape[1], self.image_shape, torch_generator(rng))
         max_iter = AUTO_MAX_ITER if isinstance(self.max_iter, str) else self.max_iter
         schedule = resolve_schedule(self.learning_rate)
         self._train(network.to(device), X, max_iter=max_iter, schedule=schedule, rng=rng)

@@ -1,13 +1,35 @@
 """1-Lipschitz building blocks in torch: they know nothing of anomaly detection."""
 
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
+from pyod_lipocc.lipschitz._conv import OrthogonalConv2d, ReshapedConv2d
 from pyod_lipocc.lipschitz._dense import OrthogonalLinear
-from pyod_lipocc.lipschitz.networks import dense, lipschitz_bound, parameter_groups, polish
+from pyod_lipocc.lipschitz._pooling import (
+    GlobalL2NormPool2d,
+    InvertibleDownsampling2d,
+    L2NormPool2d,
+    ScaledAvgPool2d,
+)
+from pyod_lipocc.lipschitz.networks import (
+    conv,
+    conv_deep,
+    dense,
+    lipschitz_bound,
+    parameter_groups,
+    polish,
+)
 
 __all__ = [
     "FullSort",
+    "GlobalL2NormPool2d",
     "GroupSort2",
+    "InvertibleDownsampling2d",
+    "L2NormPool2d",
+    "OrthogonalConv2d",
     "OrthogonalLinear",
+    "ReshapedConv2d",
+    "ScaledAvgPool2d",
+    "conv",
+    "conv_deep",
     "dense",
     "lipschitz_bound",
     "parameter_groups",

@@ -9,10 +9,25 @@ from pyod_lipocc.lipschitz.functional import full_sort, group_sort2
 __all__ = ["FullSort", "GroupSort2"]
 
 
-class GroupSort2(nn.Module):
+class _Sort(nn.Module):
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def extra_repr(self) -> str:
+        """Name the dimension where it is not the last."""
+        return "" if self.dim == -1 else f"dim={self.dim}"
+
+
+class GroupSort2(_Sort):
     """Sort pairs of features (MaxMin): see `functional.group_sort2`.
 
     1-Lipschitz in the l2 norm, with an orthogonal Jacobian almost everywhere.
+
+    Parameters
+    ----------
+    dim : int, default=-1
+        Where the features are: 1 for the channels of images (n, c, h, w).
 
     Examples
     --------
@@ -22,14 +37,19 @@ class GroupSort2(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., d) to (..., d)."""
-        return group_sort2(x)
+        """Map a tensor to one of its shape."""
+        return group_sort2(x, self.dim)
 
 
-class FullSort(nn.Module):
+class FullSort(_Sort):
     """Sort all features: see `functional.full_sort`.
 
     1-Lipschitz in the l2 norm, with an orthogonal Jacobian almost everywhere.
+
+    Parameters
+    ----------
+    dim : int, default=-1
+        Where the features are: 1 for the channels of images (n, c, h, w).
 
     Examples
     --------
@@ -39,5 +59,5 @@ class FullSort(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., d) to (..., d)."""
-        return full_sort(x)
+        """Map a tensor to one of its shape."""
+        return full_sort(x, self.dim)

@@ -1,14 +1,24 @@
-"""Pure tensor functions that are 1-Lipschitz in the l2 norm with a gradient of norm 1."""
+"""Pure tensor functions: sorting and pooling, 1-Lipschitz in the l2 norm; bounds of operators."""
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["full_sort", "group_sort2"]
+__all__ = [
+    "convolution_bound",
+    "full_sort",
+    "global_l2_norm_pool",
+    "group_sort2",
+    "invertible_downsampling",
+    "l2_norm_pool",
+    "scaled_avg_pool",
+]
 
 
-def group_sort2(x: Tensor) -> Tensor:
+def group_sort2(x: Tensor, dim: int = -1) -> Tensor:
     r"""Sort pairs of features: the MaxMin or GroupSort2 activation.
 
     Feature :math:`i` of the first half is paired with feature :math:`i` of the second half; the
@@ -21,10 +31,12 @@ def group_sort2(x: Tensor) -> Tensor:
     ----------
     x : Tensor of shape (..., d)
         With d odd the last feature has no partner and passes unchanged.
+    dim : int, default=-1
+        Where the features are: 1 for the channels of images (n, c, h, w).
 
     Returns
     -------
-    sorted_pairs : Tensor of shape (..., d)
+    sorted_pairs : Tensor of the shape of `x`
         A permutation of each row of `x`: norms are preserved and the Jacobian is orthogonal.
 
     References
@@ -36,22 +48,24 @@ def group_sort2(x: Tensor) -> Tensor:
     >>> group_sort2(torch.tensor([1.0, 5.0, 3.0, 2.0]))
     tensor([3., 5., 1., 2.])
     """
-    half = x.shape[-1] // 2
-    first, second = x[..., :half], x[..., half : 2 * half]
+    half = x.shape[dim] // 2
+    first, second, unpaired = x.split((half, half, x.shape[dim] - 2 * half), dim)
     excess = torch.relu(first - second)
-    return torch.cat((second + excess, first - excess, x[..., 2 * half :]), dim=-1)
+    return torch.cat((second + excess, first - excess, unpaired), dim)
 
 
-def full_sort(x: Tensor) -> Tensor:
+def full_sort(x: Tensor, dim: int = -1) -> Tensor:
     """Sort all features in ascending order: the FullSort activation.
 
     Parameters
     ----------
     x : Tensor of shape (..., d)
+    dim : int, default=-1
+        Where the features are: 1 for the channels of images (n, c, h, w).
 
     Returns
     -------
-    sorted : Tensor of shape (..., d)
+    sorted : Tensor of the shape of `x`
         A permutation of each row of `x`: norms are preserved and the Jacobian is orthogonal.
 
     Examples
@@ -59,4 +73,188 @@ def full_sort(x: Tensor) -> Tensor:
     >>> full_sort(torch.tensor([1.0, 5.0, 3.0, 2.0]))
     tensor([1., 2., 3., 5.])
     """
-    return torch.sort(x, dim=-1).values
+    return torch.sort(x, dim=dim).values
+
+
+def _root(squares: Tensor) -> Tensor:
+    """Square root whose gradient is 0, not infinite, where its argument underflows."""
+    positive = squares > torch.finfo(squares.dtype).tiny
+    return torch.where(positive, squares, 1.0).sqrt() * positive
+
+
+def _check_windows(x: Tensor, window: int) -> None:
+    if min(x.shape[-2:]) < window:
+        raise ValueError(
+            f"window must be at most the height and width of the images, got {window} for images "
+            f"of {x.shape[-2]} x {x.shape[-1]}"
+        )
+
+
+def l2_norm_pool(x: Tensor, window: int = 2) -> Tensor:
+    r"""Replace disjoint square windows by their l2 norm, channel by channel.
+
+    :math:`(x_{11}, x_{12}, x_{21}, x_{22}) \mapsto \|(x_{11}, x_{12}, x_{21}, x_{22})\|_2`. Each
+    norm is 1-Lipschitz in its window and the windows are disjoint, so the whole is 1-Lipschitz. The
+    gradient is a unit vector of each window, and 0, the subgradient of least norm, where a window
+    is 0.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, c, h, w)
+    window : int, default=2
+        Side of a window. Rows and columns left over at the end are dropped.
+
+    Returns
+    -------
+    norms : Tensor of shape (n, c, h // window, w // window)
+
+    Raises
+    ------
+    ValueError
+        If the image is smaller than a window.
+
+    Examples
+    --------
+    >>> l2_norm_pool(torch.tensor([[[[3.0, 0.0], [0.0, 4.0]]]]))
+    tensor([[[[5.]]]])
+    """
+    _check_windows(x, window)
+    return window * _root(nn.functional.avg_pool2d(x * x, window))
+
+
+def global_l2_norm_pool(x: Tensor) -> Tensor:
+    """Replace each channel by the l2 norm of its pixels: `l2_norm_pool` with one window.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, c, h, w)
+
+    Returns
+    -------
+    norms : Tensor of shape (n, c)
+
+    Examples
+    --------
+    >>> global_l2_norm_pool(torch.tensor([[[[3.0, 4.0]], [[0.0, 2.0]]]]))
+    tensor([[5., 2.]])
+    """
+    return _root((x * x).sum(dim=(-2, -1)))
+
+
+def scaled_avg_pool(x: Tensor, window: int = 2) -> Tensor:
+    """Replace disjoint square windows by their mean times the side of the window.
+
+    The factor makes each output the inner product of its window with a unit vector: the map has
+    orthonormal rows, all its singular values are 1.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, c, h, w)
+    window : int, default=2
+        Side of a window. Rows and columns left over at the end are dropped.
+
+    Returns
+    -------
+    means : Tensor of shape (n, c, h // window, w // window)
+
+    Raises
+    ------
+    ValueError
+        If the image is smaller than a window.
+
+    Examples
+    --------
+    >>> scaled_avg_pool(torch.tensor([[[[3.0, 0.0], [1.0, 4.0]]]]))
+    tensor([[[[4.]]]])
+    """
+    _check_windows(x, window)
+    return window * nn.functional.avg_pool2d(x, window)
+
+
+def invertible_downsampling(x: Tensor, window: int = 2) -> Tensor:
+    """Move the pixels of square windows into channels: a permutation, so an isometry.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, c, h, w)
+    window : int, default=2
+        Side of a window; divides h and w.
+
+    Returns
+    -------
+    channels : Tensor of shape (n, c * window**2, h // window, w // window)
+
+    Raises
+    ------
+    ValueError
+        If `window` does not divide the height and width.
+
+    Examples
+    --------
+    >>> invertible_downsampling(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).flatten()
+    tensor([1., 2., 3., 4.])
+    """
+    if x.shape[-2] % window or x.shape[-1] % window:
+        raise ValueError(
+            f"window must divide the height and width of the images, got {window} for images of "
+            f"{x.shape[-2]} x {x.shape[-1]}"
+        )
+    # pixel_unshuffle leaves a batch of no images as it is
+    tiles = x.unflatten(-1, (-1, window)).unflatten(-3, (-1, window))
+    return tiles.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+
+
+@torch.no_grad()
+def convolution_bound(kernel: Tensor, stride: int = 1) -> float:
+    r"""Bound the operator norm of a convolution for every image size and zero or circular padding.
+
+    With stride s the kernel is first rearranged into the kernel of the stride-1 convolution over
+    the :math:`s^2` phases of the image. On the infinite grid, the norm is the largest singular
+    value of the transfer matrix :math:`\hat K(\omega)` over all frequencies :math:`\omega`. A
+    circular convolution only sees some of these frequencies, and a zero-padded one is a compression
+    of the one on the infinite grid (of the circular one on the padded grid, too), so neither has a
+    larger norm.
+
+    An FFT in float64 gives :math:`\hat K` on a grid of N = 8 m frequencies for m taps a side.
+    Between the grid's points, for every unit u, :math:`\|\hat K(\omega) u\|^2 - c` (with the
+    adjoint of :math:`\hat K` where c_out <= c_in) is a real trigonometric polynomial of degree
+    d = m - 1 in each coordinate. Such a polynomial is at most :math:`\cos(\pi d / N)^{-2}` times
+    its largest absolute value on the grid (M. Riesz; Ehlich & Zeller 1964). With [a, b] the range
+    of the squared singular values on the grid and c its centre, the squared norm is at most
+    :math:`c + \tfrac{b - a}{2} \cos(\pi d / N)^{-2}`: exact for an orthogonal convolution, a few
+    per cent too large at most for others.
+
+    Parameters
+    ----------
+    kernel : Tensor of shape (c_out, c_in, k_h, k_w)
+        As for `torch.nn.functional.conv2d`.
+    stride : int, default=1
+        For circular padding it must divide the height and width of the images.
+
+    Returns
+    -------
+    bound : float
+        Proven up to the rounding of float64; the power method, a lower bound, has no part in it.
+
+    Examples
+    --------
+    >>> convolution_bound(torch.full((1, 1, 1, 1), 3.0))
+    3.0
+    """
+    taps = -(-max(kernel.shape[-2:]) // stride)
+    height, width = (taps * stride - side for side in kernel.shape[-2:])
+    phases = nn.functional.pixel_unshuffle(
+        nn.functional.pad(kernel.double(), (0, width, 0, height)), stride
+    )
+    n_frequencies = 8 * taps
+    smallest, largest = math.inf, 0.0
+    # Half of the frequencies are conjugates of the others: the same singular values.
+    for column in torch.fft.rfft(phases, n=n_frequencies).unbind(-1):
+        transfer = torch.fft.fft(column, n=n_frequencies).permute(2, 0, 1)
+        wide = transfer.shape[1] <= transfer.shape[2]
+        squares = torch.linalg.eigvalsh(
+            transfer @ transfer.mH if wide else transfer.mH @ transfer
+        ).clamp(min=0.0)
+        smallest, largest = min(smallest, squares.min().item()), max(largest, squares.max().item())
+    excess = math.cos(math.pi * (taps - 1) / n_frequencies) ** -2
+    return math.sqrt((largest + smallest) / 2 + (largest - smallest) / 2 * excess)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +19,16 @@ from torch import nn
 
 from pyod_lipocc.lipschitz import (
     FullSort,
+    GlobalL2NormPool2d,
     GroupSort2,
+    InvertibleDownsampling2d,
+    L2NormPool2d,
+    OrthogonalConv2d,
     OrthogonalLinear,
+    ReshapedConv2d,
+    ScaledAvgPool2d,
+    conv,
+    conv_deep,
     dense,
     lipschitz_bound,
     parameter_groups,
@@ -47,6 +56,18 @@ def _linear(*widths: int, bias: bool = True):
     return lambda generator: OrthogonalLinear(*widths, bias=bias, generator=generator)
 
 
+def _conv(layer: type[nn.Module], *sizes: int, circular: bool = False, **keywords):
+    padding_mode = "circular" if circular else "zeros"
+    return lambda generator: layer(
+        *sizes, padding_mode=padding_mode, generator=generator, **keywords
+    )
+
+
+def _network(build, image_shape: tuple[int, ...], generator: torch.Generator, **keywords):
+    n_features = math.prod(image_shape)
+    return build(n_features, image_shape=image_shape, generator=generator, **keywords)
+
+
 CASES = {
     "linear square": Case(_linear(6, 6), (6,), True),
     "linear tall": Case(_linear(3, 7), (3,), True),
@@ -65,6 +86,30 @@ CASES = {
     "dense odd": Case(_dense(3, (9, 5, 7)), (3,)),
     "dense narrow": Case(_dense(9, (4, 2)), (9,)),
     "dense fullsort": Case(_dense(2, (8, 8), FullSort), (2,)),
+    "groupsort channels": Case(lambda _: GroupSort2(dim=1), (5, 2, 3), True),
+    "fullsort channels": Case(lambda _: FullSort(dim=1), (4, 2, 3), True),
+    "l2 pooling": Case(lambda _: L2NormPool2d(), (2, 5, 4), True),
+    "global l2 pooling": Case(lambda _: GlobalL2NormPool2d(), (3, 3, 2), True),
+    "average pooling": Case(lambda _: ScaledAvgPool2d(3), (2, 3, 6), True),
+    "down-sampling": Case(lambda _: InvertibleDownsampling2d(), (2, 2, 4), True),
+    "reshaped": Case(_conv(ReshapedConv2d, 2, 3, 3), (2, 4, 4)),
+    "reshaped strided": Case(_conv(ReshapedConv2d, 2, 3, 5, stride=2), (2, 5, 4)),
+    "reshaped circular": Case(_conv(ReshapedConv2d, 3, 2, 2, circular=True), (3, 3, 4)),
+    "reshaped without bias": Case(_conv(ReshapedConv2d, 1, 4, 3, bias=False), (1, 3, 3)),
+    "reshaped pixel": Case(_conv(ReshapedConv2d, 4, 3, 1), (4, 2, 2), True),
+    "orthogonal": Case(_conv(OrthogonalConv2d, 3, 3, 3), (3, 4, 3)),
+    "orthogonal strided": Case(_conv(OrthogonalConv2d, 1, 5, 3, stride=2), (1, 5, 4)),
+    "orthogonal circular": Case(_conv(OrthogonalConv2d, 2, 2, 3, circular=True), (2, 4, 3), True),
+    "orthogonal up": Case(_conv(OrthogonalConv2d, 1, 4, 4, circular=True), (1, 4, 4), True),
+    "orthogonal down": Case(_conv(OrthogonalConv2d, 4, 1, 3, circular=True), (4, 3, 3), True),
+    "orthogonal circular strided": Case(
+        _conv(OrthogonalConv2d, 2, 3, 3, stride=2, circular=True), (2, 4, 4), True
+    ),
+    "conv": Case(partial(_network, conv, (4, 4), width=4, depth=2), (16,)),
+    "conv orthogonal": Case(
+        partial(_network, conv, (2, 3, 3), width=3, depth=2, convolution=OrthogonalConv2d), (18,)
+    ),
+    "conv deep": Case(partial(_network, conv_deep, (4, 4), stages=((1, 3), (2, 4))), (16,)),
 }
 
 

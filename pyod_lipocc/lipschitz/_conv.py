@@ -1,0 +1,348 @@
+"""Convolutions whose operator norm is at most 1 by construction, and proven so for their weights.
+
+Both kinds keep the weights themselves on the Stiefel manifold, under the same optimisers as
+`OrthogonalLinear`, and build the kernel from them in each forward pass, inside the graph: nothing
+is cached, so nothing is stale.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from pyod_lipocc.lipschitz.functional import convolution_bound
+from pyod_lipocc.stiefel import retract, sample_stiefel
+
+__all__ = ["OrthogonalConv2d", "ReshapedConv2d"]
+
+_LARGEST_KERNEL = 7
+
+
+def _check_int(name: str, value: int, low: int, high: int | None = None) -> None:
+    """Refuse what is not an int of the range."""
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    if not is_int or value < low or (high is not None and value > high):
+        accepted = f">= {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be an int {accepted}, got {value!r}")
+
+
+def _check_padding_mode(padding_mode: str) -> None:
+    """Refuse paddings under which no bound is proven."""
+    if padding_mode == "reflect":
+        raise ValueError(
+            "padding_mode must be 'zeros' or 'circular', got 'reflect': it counts the pixels next "
+            "to the border more than once, which raises the operator norm above its bound"
+        )
+    if padding_mode not in ("zeros", "circular"):
+        raise ValueError(f"padding_mode must be 'zeros' or 'circular', got {padding_mode!r}")
+
+
+class _Conv2d(nn.Module, ABC):
+    """A convolution over images padded to ceil(h / stride) x ceil(w / stride) outputs."""
+
+    weight: nn.Parameter
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding_mode: str = "zeros",
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_int("in_channels", in_channels, 1)
+        _check_int("out_channels", out_channels, 1)
+        _check_int("kernel_size", kernel_size, 1, _LARGEST_KERNEL)
+        _check_int("stride", stride, 1, 2)
+        _check_padding_mode(padding_mode)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding_mode = padding_mode
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    @abstractmethod
+    def kernel(self) -> Tensor:
+        """Return the kernel (out_channels, in_channels, k, k), as `torch.nn.Conv2d` has it."""
+
+    @abstractmethod
+    def stiefel_weights(self) -> list[nn.Parameter]:
+        """Return the parameters that an optimiser must keep on the Stiefel manifold."""
+
+    @abstractmethod
+    def lipschitz_bound(self) -> float:
+        """Return an upper bound of the operator norm for every image size, in float64."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, in_channels, h, w) to (n, out_channels, ceil(h / stride), ceil(w / stride))."""
+        before, after = (self.kernel_size - 1) // 2, self.kernel_size // 2
+        padding = 0
+        if self.padding_mode == "circular":
+            if x.shape[-2] % self.stride or x.shape[-1] % self.stride:
+                raise ValueError(
+                    f"stride must divide the height and width of the images under circular "
+                    f"padding, got {self.stride} for images of {x.shape[-2]} x {x.shape[-1]}"
+                )
+            x = nn.functional.pad(x, (before, after, before, after), mode="circular")
+        elif before == after:
+            padding = before
+        else:
+            x = nn.functional.pad(x, (before, after, before, after))
+        return nn.functional.conv2d(x, self.kernel(), self.bias, self.stride, padding)
+
+    @torch.no_grad()
+    def polish(self) -> None:
+        """Remove the rounding that training left: retract the weights in their own precision."""
+        for weight in self.stiefel_weights():
+            weight.copy_(retract(weight))
+
+    def extra_repr(self) -> str:
+        """Channels, kernel and what differs from the defaults, as `torch.nn.Conv2d` prints them."""
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
+        if self.stride != 1:
+            parts.append(f"stride={self.stride}")
+        if self.padding_mode != "zeros":
+            parts.append(f"padding_mode={self.padding_mode!r}")
+        return ", ".join([*parts, f"bias={self.bias is not None}"])
+
+
+class ReshapedConv2d(_Conv2d):
+    r"""The paper's convolution: an orthogonal reshaped kernel over a corrective constant.
+
+    The kernel, reshaped to W of shape (c_out, c_in k k), lies on the Stiefel manifold. The output
+    is W applied to each patch of the image. A pixel is in at most :math:`\lceil k/s \rceil^2`
+    patches, so the squared norms of the patches sum to at most that many times the squared norm of
+    the image: for zero padding at every size, and for circular padding where the stride divides
+    it. W divided by :math:`\lceil k/s \rceil`, 3 for a 3x3 kernel, is therefore 1-Lipschitz.
+
+    The singular values are not 1: white noise shrinks to about a third in a 3x3 layer, where
+    `OrthogonalConv2d` preserves its norm.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        At least 1.
+    kernel_size : int
+        k, from 1 to 7.
+    stride : int, default=1
+        s, 1 or 2.
+    padding_mode : {"zeros", "circular"}, default="zeros"
+        The outputs have ceil(h / s) rows and ceil(w / s) columns; "circular" needs images whose
+        sides the stride divides.
+    bias : bool, default=True
+        Learn one number for each output channel, started at 0.
+    generator : torch.Generator, optional
+        Draws the weight uniformly (Haar measure); None uses torch's global generator.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_channels, in_channels * kernel_size**2)
+    bias : Parameter of shape (out_channels,) or None
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range; for reflecting padding, which breaks the bound.
+
+    References
+    ----------
+    Serrurier et al., *Achieving robustness in classification using optimal transport with hinge
+    regularization*, CVPR 2021.
+
+    Examples
+    --------
+    >>> layer = ReshapedConv2d(3, 8, 3)
+    >>> layer(torch.randn(2, 3, 6, 6)).shape
+    torch.Size([2, 8, 6, 6])
+    >>> layer.lipschitz_bound() <= 1 + 1e-6
+    True
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding_mode: str = "zeros",
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding_mode=padding_mode,
+            bias=bias,
+        )
+        patch = in_channels * kernel_size**2
+        self.weight = nn.Parameter(sample_stiefel(out_channels, patch, generator=generator))
+
+    @property
+    def overlap(self) -> int:
+        """Corrective constant: a pixel is in at most its square of patches."""
+        return -(-self.kernel_size // self.stride)
+
+    def kernel(self) -> Tensor:
+        """Return the kernel (out_channels, in_channels, k, k), as `torch.nn.Conv2d` has it."""
+        shape = (self.out_channels, self.in_channels, self.kernel_size, self.kernel_size)
+        return self.weight.view(shape) / self.overlap
+
+    def stiefel_weights(self) -> list[nn.Parameter]:
+        """Return the parameters that an optimiser must keep on the Stiefel manifold."""
+        return [self.weight]
+
+    @torch.no_grad()
+    def lipschitz_bound(self) -> float:
+        """Return an upper bound of the operator norm for every image size, in float64.
+
+        The smaller of two proven bounds: that of the patches, and `functional.convolution_bound`,
+        usually well below 1.
+        """
+        kernel = self.kernel().double()
+        patches = self.overlap * torch.linalg.matrix_norm(kernel.flatten(1), ord=2).item()
+        return min(patches, convolution_bound(kernel, self.stride))
+
+
+class OrthogonalConv2d(_Conv2d):
+    r"""A truly orthogonal convolution: all its singular values are 1 under circular padding.
+
+    The kernel is a product of convolutions (BCOP, and AOC where strided). For an orthogonal
+    projector P the filter :math:`P + (I - P) z` of two taps is unitary at every frequency z; k - s
+    of them in each direction make a kernel of k - s + 1 taps a side. The last factor is an
+    orthogonal matrix W applied to each s x s window, a pixel for s = 1: together k taps a side.
+    Each projector is :math:`P = U U^\top` with U of shape (c, c // 2) on the Stiefel manifold, as W
+    is.
+
+    With :math:`c_{out} \le s^2 c_{in}` the map has orthonormal rows, otherwise orthonormal columns.
+    Zero padding restricts the map to some inputs and outputs: its norm is still at most 1.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        At least 1.
+    kernel_size : int
+        k, from s to 7.
+    stride : int, default=1
+        s, 1 or 2.
+    padding_mode : {"zeros", "circular"}, default="zeros"
+        The outputs have ceil(h / s) rows and ceil(w / s) columns; "circular" needs images whose
+        sides the stride divides.
+    bias : bool, default=True
+        Learn one number for each output channel, started at 0.
+    generator : torch.Generator, optional
+        Draws the weights uniformly (Haar measure); None uses torch's global generator.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_channels, c * stride**2)
+        W, with c = max(in_channels, out_channels // stride**2), or in_channels where k = s.
+    projectors : Parameter of shape (2 * (kernel_size - stride), c, c // 2) or None
+        The U of the vertical and horizontal filters in turn. None where c = 1, for which the only
+        orthogonal filters are shifts, and where k = s.
+    bias : Parameter of shape (out_channels,) or None
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range; for reflecting padding, which breaks the bound.
+
+    References
+    ----------
+    Li et al., *Preventing gradient attenuation in Lipschitz constrained convolutional networks*,
+    NeurIPS 2019. Boissin et al., *An adaptive orthogonal convolution scheme for efficient and
+    flexible CNN architectures*, 2025.
+
+    Examples
+    --------
+    >>> layer = OrthogonalConv2d(3, 8, 3, padding_mode="circular")
+    >>> x = torch.randn(2, 3, 6, 6)
+    >>> torch.allclose(layer(x).norm(), x.norm(), rtol=1e-4)
+    True
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding_mode: str = "zeros",
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding_mode=padding_mode,
+            bias=bias,
+        )
+        if kernel_size < stride:
+            raise ValueError(
+                f"kernel_size must be at least the stride, {stride}, for an orthogonal "
+                f"convolution, got {kernel_size}: it would skip pixels"
+            )
+        n_filters = 2 * (kernel_size - stride)
+        width = max(in_channels, out_channels // stride**2) if n_filters else in_channels
+        self.weight = nn.Parameter(
+            sample_stiefel(out_channels, width * stride**2, generator=generator)
+        )
+        self.projectors = (
+            nn.Parameter(sample_stiefel(n_filters, width, width // 2, generator=generator))
+            if n_filters and width > 1
+            else None
+        )
+
+    def kernel(self) -> Tensor:
+        """Return the kernel (out_channels, in_channels, k, k), as `torch.nn.Conv2d` has it."""
+        stride = self.stride
+        windows = self.weight.view(self.out_channels, -1, stride, stride)
+        # taps: (rows, columns, channels, in_channels), at first the embedding of the input
+        taps = torch.eye(windows.shape[1]).to(windows)[None, None, :, : self.in_channels]
+        for index, basis in enumerate(() if self.projectors is None else self.projectors):
+            inside = basis @ (basis.mT @ taps)
+            taps = _two_taps(inside, taps - inside, dim=index % 2)
+        last = stride - 1
+        strided = [
+            nn.functional.pad(windows[:, :, i, j] @ taps, (0, 0, 0, 0, j, last - j, i, last - i))
+            for i in range(stride)
+            for j in range(stride)
+        ]
+        kernel = torch.stack(strided).sum(0).permute(2, 3, 0, 1)
+        missing = self.kernel_size - kernel.shape[-1]
+        before, after = missing // 2, missing - missing // 2
+        return nn.functional.pad(kernel, (before, after, before, after)).contiguous()
+
+    def stiefel_weights(self) -> list[nn.Parameter]:
+        """Return the parameters that an optimiser must keep on the Stiefel manifold."""
+        return [self.weight] if self.projectors is None else [self.weight, self.projectors]
+
+    @torch.no_grad()
+    def lipschitz_bound(self) -> float:
+        r"""Return an upper bound of the operator norm for every image size, in float64.
+
+        The product of the factors' norms: with :math:`\sigma` the largest singular value of U, that
+        of a filter is at most :math:`\max_{|z| = 1} |\sigma^2 + (1 - \sigma^2) z|`, or 1.
+        """
+        bound = torch.linalg.matrix_norm(self.weight.double(), ord=2)
+        if self.projectors is not None:
+            sigma = torch.linalg.matrix_norm(self.projectors.double(), ord=2)
+            bound = bound * (2 * sigma**2 - 1).clamp(min=1.0).prod()
+        return bound.item()
+
+
+def _two_taps(first: Tensor, second: Tensor, dim: int) -> Tensor:
+    """Add two filters, the second one tap later along a dimension."""
+    blank = torch.zeros_like(first.narrow(dim, 0, 1))
+    return torch.cat((first, blank), dim) + torch.cat((blank, second), dim)
