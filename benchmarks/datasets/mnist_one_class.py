@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 from benchmark_utils import DownloadedDataset
-
 from pyod_lipocc.datasets import load_mnist
 
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.model_selection import train_test_split
+
 from benchmark_utils import DownloadedDataset, standardized
 from pyod_lipocc.datasets import ODDS_NAMES, load_odds
-from sklearn.model_selection import train_test_split
 
 
 class Dataset(DownloadedDataset):

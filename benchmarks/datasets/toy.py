@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from benchmark_utils import standardized
 from benchopt import BaseDataset
 
+from benchmark_utils import standardized
 from pyod_lipocc.datasets import TOY_NAMES, load_toy
 
 N = 1000

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
-from benchmark_utils import LEAST_CONTAMINATION, DetectorSolver
 from pyod.models.deep_svdd import DeepSVDD
+
+from benchmark_utils import LEAST_CONTAMINATION, DetectorSolver
 
 
 class Solver(DetectorSolver):

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from benchmark_utils import LEAST_CONTAMINATION, DetectorSolver
 from pyod.models.knn import KNN
+
+from benchmark_utils import LEAST_CONTAMINATION, DetectorSolver
 
 
 class Solver(DetectorSolver):

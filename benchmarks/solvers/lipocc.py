@@ -2,9 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark_utils import LEAST_CONTAMINATION, DetectorSolver, source_digest
-
 import pyod_lipocc
+from benchmark_utils import LEAST_CONTAMINATION, DetectorSolver, source_digest
 from pyod_lipocc import LipOCC
 
 # modules that no fit and no score runs through: a change there leaves the results as they are
