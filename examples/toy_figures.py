@@ -166,8 +166,8 @@ def run_table(pieces: Pieces) -> str:
         inside = f"{(piece['scores'] > 0).mean():.3f}"
         norm = f"{piece['history_gradient_norm'][-5:].mean():.3f}" if model in NETWORKS else ""
         described = ", ".join(f"{key} {value}" for key, value in settings.items())
-        rows.append([name, TITLES[model], inside, norm, f"{piece['seconds']:.0f}", described])
-    header = ["set", "detector", "data inside", "gradient norm at the negatives", "fit, s"]
+        rows.append([name, TITLES[model], inside, norm, described])
+    header = ["set", "detector", "data inside", "gradient norm at the negatives"]
     return markdown_table([*header, "settings"], rows)
 
 
