@@ -90,8 +90,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     certified = [f"certified {r}/255" for r in RADII]
+    command = f"--digits {' '.join(map(str, options.digits))} --minutes {options.minutes:g}"
     header = ["digit", "ROC AUC", "accuracy", *certified, "gradient norm", "steps"]
     lines = [
+        f"Made by `python examples/mnist_one_class.py {command}`.",
         f"LipOCC, dense network {options.hidden}, {options.minutes:g} minutes a digit, one thread.",
         "Percent; the gradient norm is that at the negatives, mean of the last 100 steps.",
         "",

@@ -401,7 +401,7 @@ class LipOCC(BaseDetector):
         rng: np.random.Generator,
     ) -> None:
         """Run Algorithm 2 in float32 and in the network's units; keep the network in float64."""
-        device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
+        device = next(network.parameters()).device
         network = network.float().train()
         optimizer = _OPTIMIZERS.get(self.optimizer, self.optimizer)
         margin = self.margin_ / self.scaling_.unit
@@ -443,7 +443,7 @@ class LipOCC(BaseDetector):
             yield torch.from_numpy(self.scaling_.to_network(rows)).to(device, torch.float32)
 
     def _score(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        device = next((weight.device for weight in self.network_.parameters()), torch.device("cpu"))
+        device = next(self.network_.parameters()).device
         scores = np.empty(len(X))
         start = 0
         with torch.inference_mode():

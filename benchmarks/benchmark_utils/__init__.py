@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from benchmark_utils.measure import PeakMemory, Stopwatch, limited_threads
-from benchmark_utils.protocols import DownloadedDataset, one_class_split, standardized
+from benchmark_utils.protocols import (
+    DownloadedDataset,
+    one_class_split,
+    one_digit,
+    standardized,
+)
 from benchmark_utils.solver import LEAST_CONTAMINATION, DetectorSolver, source_digest
 
 __all__ = [
@@ -14,6 +19,7 @@ __all__ = [
     "Stopwatch",
     "limited_threads",
     "one_class_split",
+    "one_digit",
     "source_digest",
     "standardized",
 ]

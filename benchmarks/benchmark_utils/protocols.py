@@ -10,6 +10,8 @@ from benchopt import BaseDataset
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
+from pyod_lipocc.datasets import OneClassDataset
+
 MAX_ROWS = 50_000
 
 Data = dict[str, Any]
@@ -27,6 +29,17 @@ class DownloadedDataset(BaseDataset):
             return self.load()
         except (OSError, ImportError) as error:
             return {"absent": str(error)}
+
+
+def one_digit(digits: OneClassDataset) -> Data:
+    """Train on the images of one digit; test on those of all ten."""
+    return {
+        "X_train": digits.X_train,
+        "X_test": digits.X_test,
+        "y_test": digits.y_test,
+        "contamination": 0.0,
+        "image_shape": digits.image_shape,
+    }
 
 
 def standardized(X_train: NDArray, X_test: NDArray) -> tuple[NDArray, NDArray]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from benchopt import BaseDataset
 
+from benchmark_utils import one_digit
 from pyod_lipocc.datasets import load_digits_one_class
 
 
@@ -14,11 +15,4 @@ class Dataset(BaseDataset):
     parameters = {"set": list(range(10))}
 
     def get_data(self) -> dict[str, Any]:
-        digit = load_digits_one_class(self.set)
-        return {
-            "X_train": digit.X_train,
-            "X_test": digit.X_test,
-            "y_test": digit.y_test,
-            "contamination": 0.0,
-            "image_shape": digit.image_shape,
-        }
+        return one_digit(load_digits_one_class(self.set))

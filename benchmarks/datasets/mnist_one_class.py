@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark_utils import DownloadedDataset
+from benchmark_utils import DownloadedDataset, one_digit
 from pyod_lipocc.datasets import load_mnist
 
 
@@ -13,11 +13,4 @@ class Dataset(DownloadedDataset):
     parameters = {"set": list(range(10))}
 
     def load(self) -> dict[str, Any]:
-        digit = load_mnist(self.set)
-        return {
-            "X_train": digit.X_train,
-            "X_test": digit.X_test,
-            "y_test": digit.y_test,
-            "contamination": 0.0,
-            "image_shape": digit.image_shape,
-        }
+        return one_digit(load_mnist(self.set))
