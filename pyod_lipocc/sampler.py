@@ -107,17 +107,17 @@ def newton_raphson(
         device=proposals.device,
     )
     eta = low + (high - low) * u
+    target = level * margin
     largest = torch.finfo(proposals.dtype).max
     z = proposals.detach()
     for _ in range(n_steps):
         z.requires_grad_(True)
         with torch.enable_grad():
             f = score(z).reshape(-1, 1)
-            (gradient,) = torch.autograd.grad(f.sum(), z)
+        (gradient,) = torch.autograd.grad(f, z, torch.ones_like(f))
         norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
         # Length and direction are divided by the norm one by one: its square could underflow.
-        length = (eta / n_steps) * residual(level * margin - f.detach()) / norm
-        length = length.clamp(-largest, largest)
-        step = torch.where(norm > 0, length * (gradient / norm), 0.0)
-        z = domain.project(z.detach() + step)
+        length = (eta / n_steps) * residual(target - f.detach()) / norm
+        step = (gradient / norm).mul_(length.clamp_(-largest, largest))
+        z = domain.project(z.detach() + step.nan_to_num_(0.0, 0.0, 0.0))
     return z

@@ -22,11 +22,13 @@ orthogonal matrix*, 1971.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
 
 __all__ = [
     "StiefelAdam",
@@ -38,10 +40,27 @@ __all__ = [
 ]
 
 
+_BLOCK = 128
+
+
+def _symmetric_product(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply where the product is symmetric: only the blocks on and above its diagonal."""
+    n = left.shape[-2]
+    if left.ndim > 2 or n < 2 * _BLOCK or not left.is_cpu:
+        return left @ right
+    product = left.new_empty(n, n)
+    for start in range(0, n, _BLOCK):
+        stop = min(start + _BLOCK, n)
+        rows = product[start:stop, start:]
+        torch.mm(left[start:stop], right[:, start:], out=rows)
+        product[stop:, start:stop] = rows[:, _BLOCK:].T
+    return product
+
+
 def _deviation(weight: Tensor) -> Tensor:
     """Gram matrix of the shorter side minus the identity."""
     tall = weight.shape[-2] >= weight.shape[-1]
-    gram = weight.mT @ weight if tall else weight @ weight.mT
+    gram = _symmetric_product(*((weight.mT, weight) if tall else (weight, weight.mT)))
     gram.diagonal(dim1=-2, dim2=-1).sub_(1.0)
     return gram
 
@@ -118,8 +137,9 @@ def retract(weight: Tensor) -> Tensor:
     E^2)` converges to the polar factor of W, the nearest point of the manifold. One iteration
     leaves every :math:`|\sigma_i^2 - 1|` at most :math:`\tfrac58 b^3 + \tfrac{15}{64} b^4 +
     \tfrac9{64} b^5`: it stops when this proven bound is at the rounding level, after one iteration
-    for the steps of usual learning rates. Farther away a QR factorisation, itself a retraction,
-    comes first.
+    for the steps of usual learning rates. Where :math:`b = \|E\|_F` is so small that the iteration
+    of order one leaves no more, :math:`\tfrac34 b^2 + \tfrac14 b^3`, it saves a product. Farther
+    away a QR factorisation, itself a retraction, comes first.
 
     Parameters
     ----------
@@ -144,19 +164,78 @@ def retract(weight: Tensor) -> Tensor:
     tensor([[1., 0.],
             [0., 1.]])
     """
-    tolerance = 16 * torch.finfo(weight.dtype).eps
+    tolerance = _tolerance(weight)
     tall = weight.shape[-2] >= weight.shape[-1]
     while True:
         deviation = _deviation(weight)
-        squared = deviation @ deviation
-        bound = torch.linalg.matrix_norm(squared).max().sqrt().item()
-        if not bound < 1:
-            weight = _orthonormal_basis(weight)
-            continue
-        correction = squared.mul_(0.375).sub_(deviation, alpha=0.5)
+        bound = torch.linalg.matrix_norm(deviation).max().item()
+        if near := 0.75 * bound**2 + 0.25 * bound**3 <= tolerance:
+            correction = deviation.mul_(-0.5)
+        else:
+            squared = _symmetric_product(deviation, deviation)
+            bounds = torch.linalg.matrix_norm(squared).sqrt()
+            if (far := ~(bounds < 1)).any():
+                weight = weight.clone()
+                weight[far] = _orthonormal_basis(weight[far])
+                continue
+            bound = bounds.max().item()
+            near = (0.625 + (0.234375 + 0.140625 * bound) * bound) * bound**3 <= tolerance
+            correction = squared.mul_(0.375).sub_(deviation, alpha=0.5)
         weight = weight + (weight @ correction if tall else correction @ weight)
-        if (0.625 + (0.234375 + 0.140625 * bound) * bound) * bound**3 <= tolerance:
+        if near:
             return weight
+
+
+def _tolerance(weight: Tensor) -> float:
+    """Largest departure of a squared singular value from 1 that counts as rounding."""
+    return 8 * torch.finfo(weight.dtype).eps
+
+
+def _step_unseen(weight: Tensor, tangent: Tensor) -> Tensor:
+    r"""Retract W + T for a tangent T at W, without reading a number back from the device.
+
+    The singular values of W + T are from 1 to :math:`\sqrt{1 + b^2}` with :math:`b = \|T T^\top
+    \|_F^{1/2}`. T is shortened to b <= 1, the sum divided by that root, and five steps (six in
+    double precision) of Björck's iteration bring a singular value from :math:`1 / \sqrt2` to 1
+    within the rounding.
+    """
+    tall = weight.shape[-2] >= weight.shape[-1]
+    gram = tangent.mT @ tangent if tall else tangent @ tangent.mT
+    square = torch.linalg.matrix_norm(gram, keepdim=True)
+    shortened = square.clamp(max=1.0)
+    scale = (shortened / square.clamp(min=torch.finfo(square.dtype).tiny)).sqrt()
+    point = (weight + tangent * scale) / (1 + shortened).sqrt()
+    for _ in range(5 if weight.dtype == torch.float32 else 6):
+        deviation = _deviation(point)
+        point = point - 0.5 * (point @ deviation if tall else deviation @ point)
+    return point
+
+
+# The quartic p(X) = I + X + X^2 / 2 + c_3 X^3 + c_4 X^4 of a skew X has p(X)^T p(X) = I + c_4^2 X^8
+# for c_4 = c_3^2 and 1/4 - 2 c_3 + 2 c_3^2 = 0.
+_CUBIC = (1 - 0.5**0.5) / 2
+_QUARTIC = _CUBIC**2
+
+
+def _turn(weight: Tensor, skew: Tensor) -> tuple[Tensor, float]:
+    r"""Turn a square W by a skew X: the new point, and how far it may have left the manifold.
+
+    The point is :math:`W (I + X + \tfrac12 X^2)` or, where this is not enough, W p(X) with the
+    quartic p: both agree with :math:`W e^X` to order two. They leave the manifold by
+    :math:`\tfrac14 X^4` and :math:`c_4^2 X^8`, of which powers of :math:`\|X^2\|_F` are bounds. A
+    longer step is retracted.
+    """
+    square = _symmetric_product(skew, skew)
+    bound = torch.linalg.matrix_norm(square).max().item()
+    if (departure := bound**2 / 4) <= _tolerance(weight):
+        turn = square.mul_(0.5).add_(skew)
+    elif (departure := _QUARTIC**2 * bound**4) <= _tolerance(weight):
+        high = torch.add(_CUBIC * skew, square, alpha=_QUARTIC)
+        turn = torch.matmul(square, high).add_(skew).add_(square, alpha=0.5)
+    else:
+        return retract(weight + weight @ skew), 0.0
+    # The identity stays apart: adding the weight last rounds it once.
+    return (weight @ turn).add_(weight), departure
 
 
 def sample_stiefel(
@@ -187,8 +266,25 @@ def sample_stiefel(
     return retract(torch.randn(*shape, generator=generator, dtype=dtype))
 
 
+def _skew(weight: Tensor, gradient: Tensor) -> Tensor:
+    r"""Gradient by the entries above the diagonal of the skew X of W exp(X), its negative below.
+
+    It is :math:`W^\top G - G^\top W`.
+    """
+    inner = weight.mT @ gradient
+    return inner.sub_(inner.mT.contiguous())
+
+
 class _OnStiefel(torch.optim.Optimizer):
-    """Mixin: the groups marked ``stiefel=True`` take tangent steps and are retracted after each."""
+    r"""Mixin: the groups marked ``stiefel=True`` move on the manifold.
+
+    For one step a weight is replaced by the coordinates of a tangent at it, which start at 0, and
+    its gradient by the gradient in these coordinates; the optimiser moves the coordinates; the
+    point they stand for becomes the weight. The coordinates of a square W are those of the skew X
+    of W exp(X) in an orthonormal basis, :math:`\sqrt2 X_{ij}` for i < j: the gradient needs one
+    product, and whatever the optimiser does to each entry leaves X skew. Those of other shapes are
+    the tangents themselves: adaptive scaling bends them, so they are projected once more.
+    """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
@@ -206,12 +302,34 @@ class _OnStiefel(torch.optim.Optimizer):
         ]
         origins = [weight.clone() for weight in weights]
         for weight in weights:
-            weight.grad = project_tangent(weight, weight.grad)
+            to_coordinates = _skew if _is_square(weight) else project_tangent
+            weight.grad = to_coordinates(weight, weight.grad)
+            weight.zero_()
         super().step()
         for weight, origin in zip(weights, origins, strict=True):
-            # Adaptive scaling bends the tangent direction: straighten it before moving.
-            weight.copy_(retract(origin + project_tangent(origin, weight - origin)))
+            weight.copy_(self._point(weight, origin))
         return loss
+
+    def _point(self, weight: Tensor, origin: Tensor) -> Tensor:
+        """Return the point that the coordinates stored in a weight stand for."""
+        if weight.is_cuda:
+            if _is_square(weight):
+                return _step_unseen(origin, origin @ weight.mul_(0.5**0.5))
+            return _step_unseen(origin, project_tangent(origin, weight))
+        if not _is_square(weight):
+            return retract(origin + project_tangent(origin, weight))
+        point, departure = _turn(origin, weight.mul_(0.5**0.5))
+        # What was left out adds up over the steps, as does the rounding of each product.
+        total = self.state[weight].get("departure", math.inf) + departure
+        total += torch.finfo(weight.dtype).eps
+        if total > 4 * _tolerance(weight):
+            point, total = retract(point), 0.0
+        self.state[weight]["departure"] = total
+        return point
+
+
+def _is_square(weight: Tensor) -> bool:
+    return weight.shape[-2] == weight.shape[-1]
 
 
 class StiefelAdam(_OnStiefel, torch.optim.Adam):
@@ -224,8 +342,9 @@ class StiefelAdam(_OnStiefel, torch.optim.Adam):
     ----------
     params : iterable
         Parameter groups as for :class:`torch.optim.Adam`; each may carry ``"stiefel": True``.
-    **kwargs
-        Those of :class:`torch.optim.Adam`.
+    **options
+        Those of :class:`torch.optim.Adam`. ``fused`` is True unless ``foreach`` or
+        ``differentiable`` is given: one pass over the memory of a weight in place of a dozen.
 
     Examples
     --------
@@ -236,6 +355,11 @@ class StiefelAdam(_OnStiefel, torch.optim.Adam):
     >>> bool(orthogonality_error(weight) < 1e-5)
     True
     """
+
+    def __init__(self, params: ParamsT, **options: Any) -> None:
+        if not {"foreach", "differentiable"} & options.keys():
+            options.setdefault("fused", True)
+        super().__init__(params, **options)
 
 
 class StiefelRMSprop(_OnStiefel, torch.optim.RMSprop):

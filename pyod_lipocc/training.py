@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pyod_lipocc.domains import Domain
+from pyod_lipocc.lipschitz.networks import frozen
 from pyod_lipocc.losses import Loss
 from pyod_lipocc.negatives import Proposal, uniform
 from pyod_lipocc.sampler import Sampler, newton_raphson
@@ -214,19 +215,6 @@ class EarlyStopping(Callback):
         return iteration - self._best_iteration >= self.patience
 
 
-@contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """Keep autograd away from the weights, so that the sampler differentiates by its input only."""
-    trainable = [weight for weight in network.parameters() if weight.requires_grad]
-    for weight in trainable:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in trainable:
-            weight.requires_grad_(True)
-
-
 def _gradient_step(
     network: nn.Module,
     x: Tensor,
@@ -240,7 +228,8 @@ def _gradient_step(
     points = torch.cat((x, z)).requires_grad_(True)
     f = network(points).reshape(-1)
     f.retain_grad()
-    total = loss(f[:n]).mean() + loss(-f[n:]).mean()
+    on_data, on_negatives = f.split((n, len(z)))
+    total = loss(on_data).mean() + loss(-on_negatives).mean()
     optimizer.zero_grad(set_to_none=True)
     total.backward()
     optimizer.step()
@@ -249,7 +238,6 @@ def _gradient_step(
         assert f.grad is not None
         # The chain rule gives dL/dz = dL/df grad f: the gradient of f needs no second pass.
         norms = torch.linalg.vector_norm(points.grad[n:], dim=1) / f.grad[n:].abs()
-        on_data, on_negatives = f[:n], f[n:]
         return torch.stack(
             (
                 total.detach(),
@@ -346,7 +334,7 @@ def train(
             callback.begin(max_iter)
             ending.callback(callback.end)
         for iteration, x in zip(range(max_iter), batches, strict=False):
-            with _frozen(network):
+            with frozen(network):
                 z = sampler(
                     network,
                     negatives(x, domain, generator),
@@ -360,8 +348,9 @@ def train(
                 group["lr"] = rate
             record = _gradient_step(network, x, z, loss, margin, optimizer)
             records.append(record)
-            metrics = dict(zip(names, record, strict=True))
-            stops = [callback.step(iteration + 1, metrics) for callback in callbacks]
-            if any(stops):
-                break
+            if callbacks:
+                metrics = dict(zip(names, record, strict=True))
+                stops = [callback.step(iteration + 1, metrics) for callback in callbacks]
+                if any(stops):
+                    break
     return History.from_records(records)

@@ -86,6 +86,37 @@ class TestSorting:
         (function(x) * weights).sum().backward()
         assert torch.equal(x.grad.sort().values[0], weights)
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+    @pytest.mark.parametrize("shape", [(5, 7), (3, 4, 2, 3), (0, 4), (2, 0), (3, 1)])
+    @pytest.mark.parametrize("dim", [0, 1, -1])
+    def test_full_sort_and_its_gradient_are_torchs(self, shape, dim, dtype, generator):
+        x, weights = torch.randn(2, *shape, generator=generator, dtype=dtype)
+        x.requires_grad_()
+        values, expected = full_sort(x, dim), torch.sort(x, dim=dim).values
+        assert values.dtype == dtype
+        assert torch.equal(values, expected)
+        assert torch.equal(full_sort(x.detach(), dim), expected)
+        gradients = [
+            torch.autograd.grad((values_ * weights).sum(), x)[0] for values_ in (values, expected)
+        ]
+        assert torch.equal(*gradients)
+
+    def test_full_sort_in_half_precision(self, generator):
+        x = torch.randn(3, 5, generator=generator).bfloat16()
+        assert torch.equal(full_sort(x), x.sort().values)
+
+    @pytest.mark.parametrize("function", [group_sort2, full_sort])
+    @pytest.mark.parametrize("dim", [1, -1])
+    def test_derivatives_of_both_orders(self, function, dim, generator):
+        x = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64).requires_grad_()
+        assert torch.autograd.gradcheck(lambda x: function(x, dim), x)
+        assert torch.autograd.gradgradcheck(lambda x: function(x, dim) ** 3, x)
+
+    @pytest.mark.parametrize("module", [GroupSort2(), FullSort(dim=1)], ids=repr)
+    def test_can_be_exported(self, module, generator):
+        x = torch.randn(4, 5, generator=generator)
+        assert torch.equal(torch.export.export(module, (x,)).module()(x), module(x))
+
 
 class TestDense:
     def test_widths_and_activations(self):

@@ -156,6 +156,18 @@ def test_without_gradient_a_point_stays(score, dtype, domain):
     assert torch.equal(z, start)
 
 
+def test_a_gradient_that_is_not_a_number_leaves_its_point_and_no_other():
+    z = full_steps(
+        lambda z: z.square().sum(1).sqrt(),
+        torch.tensor([[0.0, 0.0], [3.0, 4.0]]),
+        domain=EVERYWHERE,
+        margin=MARGIN,
+        n_steps=1,
+        level=10.0,
+    )
+    torch.testing.assert_close(z, torch.tensor([[0.0, 0.0], [0.6, 0.8]]))
+
+
 @pytest.mark.parametrize("slope", [1e-40, 1e-30, 1e-20, 1e-10, 1e10, 1e18])
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1e6])
 @pytest.mark.parametrize("domain", [Ball(9.0), Box(-9.0, 9.0)], ids=["ball", "box"])

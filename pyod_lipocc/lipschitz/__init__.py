@@ -1,18 +1,23 @@
 """1-Lipschitz building blocks in torch: they know nothing of anomaly detection."""
 
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
+from pyod_lipocc.lipschitz._combinations import Maximum, Mean, Minimum
 from pyod_lipocc.lipschitz._conv import OrthogonalConv2d, ReshapedConv2d
 from pyod_lipocc.lipschitz._dense import OrthogonalLinear
+from pyod_lipocc.lipschitz._filters import GaussianBlur
 from pyod_lipocc.lipschitz._pooling import (
     GlobalL2NormPool2d,
     InvertibleDownsampling2d,
     L2NormPool2d,
     ScaledAvgPool2d,
 )
+from pyod_lipocc.lipschitz._subspace import NearestSubspace
 from pyod_lipocc.lipschitz.networks import (
     conv,
     conv_deep,
     dense,
+    fold,
+    frozen,
     lipschitz_bound,
     parameter_groups,
     polish,
@@ -20,10 +25,15 @@ from pyod_lipocc.lipschitz.networks import (
 
 __all__ = [
     "FullSort",
+    "GaussianBlur",
     "GlobalL2NormPool2d",
     "GroupSort2",
     "InvertibleDownsampling2d",
     "L2NormPool2d",
+    "Maximum",
+    "Mean",
+    "Minimum",
+    "NearestSubspace",
     "OrthogonalConv2d",
     "OrthogonalLinear",
     "ReshapedConv2d",
@@ -31,6 +41,8 @@ __all__ = [
     "conv",
     "conv_deep",
     "dense",
+    "fold",
+    "frozen",
     "lipschitz_bound",
     "parameter_groups",
     "polish",

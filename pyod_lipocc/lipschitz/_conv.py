@@ -1,8 +1,9 @@
 """Convolutions whose operator norm is at most 1 by construction, and proven so for their weights.
 
 Both kinds keep the weights themselves on the Stiefel manifold, under the same optimisers as
-`OrthogonalLinear`, and build the kernel from them in each forward pass, inside the graph: nothing
-is cached, so nothing is stale.
+`OrthogonalLinear`, and build the kernel from them in each forward pass, inside the graph. Only
+`frozen` holds a kernel, for as long as its context lasts: nothing else is cached, so
+nothing is stale.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from pyod_lipocc.lipschitz._bounds import product, spectral_norm
 from pyod_lipocc.lipschitz.functional import convolution_bound
 from pyod_lipocc.stiefel import retract, sample_stiefel
 
@@ -66,6 +68,16 @@ class _Conv2d(nn.Module, ABC):
         self.stride = stride
         self.padding_mode = padding_mode
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self._held: Tensor | None = None
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Build the kernel once and use it until `release`; the weights must not change."""
+        self._held = self.kernel()
+
+    def release(self) -> None:
+        """Build the kernel anew in each forward pass."""
+        self._held = None
 
     @abstractmethod
     def kernel(self) -> Tensor:
@@ -77,7 +89,7 @@ class _Conv2d(nn.Module, ABC):
 
     @abstractmethod
     def lipschitz_bound(self) -> float:
-        """Return an upper bound of the operator norm for every image size, in float64."""
+        """Return an upper bound of the operator norm for every image size, rounding included."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, in_channels, h, w) to (n, out_channels, ceil(h / stride), ceil(w / stride))."""
@@ -94,13 +106,39 @@ class _Conv2d(nn.Module, ABC):
             padding = before
         else:
             x = nn.functional.pad(x, (before, after, before, after))
-        return nn.functional.conv2d(x, self.kernel(), self.bias, self.stride, padding)
+        kernel = self.kernel() if self._held is None else self._held
+        return nn.functional.conv2d(x, kernel, self.bias, self.stride, padding)
 
     @torch.no_grad()
     def polish(self) -> None:
         """Remove the rounding that training left: retract the weights in their own precision."""
         for weight in self.stiefel_weights():
             weight.copy_(retract(weight))
+
+    @torch.no_grad()
+    def fold(self) -> nn.Module:
+        """Return torch's convolution with this kernel; this layer where torch's pads otherwise."""
+        same = self.stride == 1 or self.padding_mode == "zeros"
+        if self.kernel_size % 2 == 0 or not same:
+            return self
+        kernel = self.kernel()
+        plain = nn.utils.skip_init(
+            nn.Conv2d,
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,
+            self.stride,
+            self.kernel_size // 2,
+            bias=self.bias is not None,
+            padding_mode=self.padding_mode,
+            device=kernel.device,
+            dtype=kernel.dtype,
+        )
+        plain.weight.copy_(kernel)
+        if self.bias is not None:
+            assert plain.bias is not None
+            plain.bias.copy_(self.bias)
+        return plain
 
     def extra_repr(self) -> str:
         """Channels, kernel and what differs from the defaults, as `torch.nn.Conv2d` prints them."""
@@ -202,13 +240,13 @@ class ReshapedConv2d(_Conv2d):
 
     @torch.no_grad()
     def lipschitz_bound(self) -> float:
-        """Return an upper bound of the operator norm for every image size, in float64.
+        """Return an upper bound of the operator norm for every image size, rounding included.
 
         The smaller of two proven bounds: that of the patches, and `functional.convolution_bound`,
         usually well below 1.
         """
-        kernel = self.kernel().double()
-        patches = self.overlap * torch.linalg.matrix_norm(kernel.flatten(1), ord=2).item()
+        kernel = self.kernel()
+        patches = product(self.overlap, spectral_norm(kernel.flatten(1)))
         return min(patches, convolution_bound(kernel, self.stride))
 
 
@@ -330,16 +368,11 @@ class OrthogonalConv2d(_Conv2d):
 
     @torch.no_grad()
     def lipschitz_bound(self) -> float:
-        r"""Return an upper bound of the operator norm for every image size, in float64.
+        """Return an upper bound of the operator norm for every image size, rounding included.
 
-        The product of the factors' norms: with :math:`\sigma` the largest singular value of U, that
-        of a filter is at most :math:`\max_{|z| = 1} |\sigma^2 + (1 - \sigma^2) z|`, or 1.
+        `functional.convolution_bound` of the kernel as computed.
         """
-        bound = torch.linalg.matrix_norm(self.weight.double(), ord=2)
-        if self.projectors is not None:
-            sigma = torch.linalg.matrix_norm(self.projectors.double(), ord=2)
-            bound = bound * (2 * sigma**2 - 1).clamp(min=1.0).prod()
-        return bound.item()
+        return convolution_bound(self.kernel(), self.stride)
 
 
 def _two_taps(first: Tensor, second: Tensor, dim: int) -> Tensor:

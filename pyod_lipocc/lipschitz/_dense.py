@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pyod_lipocc.lipschitz._bounds import spectral_norm
 from pyod_lipocc.stiefel import retract, sample_stiefel
 
 __all__ = ["OrthogonalLinear"]
@@ -74,9 +75,23 @@ class OrthogonalLinear(nn.Module):
         """Remove the rounding that training left: retract the weight in its present precision."""
         self.weight.copy_(retract(self.weight))
 
+    @torch.no_grad()
+    def fold(self) -> nn.Module:
+        """Return torch's linear layer with this weight."""
+        plain = nn.utils.skip_init(
+            nn.Linear,
+            self.in_features,
+            self.out_features,
+            bias=self.bias is not None,
+            device=self.weight.device,
+            dtype=self.weight.dtype,
+        )
+        plain.load_state_dict(self.state_dict())
+        return plain
+
     def lipschitz_bound(self) -> float:
-        """Return an upper bound of the largest singular value, computed in float64."""
-        return float(torch.linalg.matrix_norm(self.weight.detach().double(), ord=2))
+        """Return an upper bound of the largest singular value, all rounding included."""
+        return spectral_norm(self.weight)
 
     def extra_repr(self) -> str:
         """Widths and bias, as `torch.nn.Linear` prints them."""

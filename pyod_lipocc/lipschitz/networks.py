@@ -1,23 +1,30 @@
-"""Builders of 1-Lipschitz networks by name, and what training needs to know of any network."""
+"""What training, scoring and certificates need to know of any network."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
-import torch
 from torch import nn
 
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
+from pyod_lipocc.lipschitz._bounds import product, spectral_norm, subspace_norm
+from pyod_lipocc.lipschitz._builders import BUILDERS, conv, conv_deep, dense
+from pyod_lipocc.lipschitz._combinations import Maximum, Mean, Minimum
 from pyod_lipocc.lipschitz._conv import OrthogonalConv2d, ReshapedConv2d
 from pyod_lipocc.lipschitz._dense import OrthogonalLinear
+from pyod_lipocc.lipschitz._filters import GaussianBlur
 from pyod_lipocc.lipschitz._pooling import (
     GlobalL2NormPool2d,
     InvertibleDownsampling2d,
     L2NormPool2d,
     ScaledAvgPool2d,
 )
+from pyod_lipocc.lipschitz._subspace import NearestSubspace
 from pyod_lipocc.lipschitz.functional import convolution_bound
 
 T = TypeVar("T", bound=nn.Module)
@@ -28,6 +35,8 @@ __all__ = [
     "conv",
     "conv_deep",
     "dense",
+    "fold",
+    "frozen",
     "lipschitz_bound",
     "parameter_groups",
     "polish",
@@ -43,221 +52,6 @@ class StiefelLayer(Protocol):
 
     def polish(self) -> None:
         """Retract these weights in their present precision, in place."""
-
-
-def dense(
-    n_features: int,
-    *,
-    hidden: Sequence[int] = (128, 128, 128),
-    activation: Callable[[], nn.Module] = GroupSort2,
-    generator: torch.Generator | None = None,
-) -> nn.Sequential:
-    """Build the paper's dense network: orthogonal layers, sorting activations, unit-norm output.
-
-    Parameters
-    ----------
-    n_features : int
-        Width of the input.
-    hidden : sequence of int, default=(128, 128, 128)
-        Widths of the hidden layers. The paper's toy network is ``(512, 512, 512, 512)``.
-    activation : callable, default=GroupSort2
-        Builds an activation that is 1-Lipschitz in the l2 norm: `GroupSort2` or `FullSort`.
-    generator : torch.Generator, optional
-        Draws the weights; None uses torch's global generator.
-
-    Returns
-    -------
-    network : torch.nn.Sequential
-        Maps (n, n_features) to (n, 1). 1-Lipschitz in the l2 norm as a composition of 1-Lipschitz
-        maps.
-
-    Examples
-    --------
-    >>> dense(2, hidden=(8, 8))
-    Sequential(
-      (0): OrthogonalLinear(2, 8, bias=True)
-      (1): GroupSort2()
-      (2): OrthogonalLinear(8, 8, bias=True)
-      (3): GroupSort2()
-      (4): OrthogonalLinear(8, 1, bias=True)
-    )
-    """
-    layers: list[nn.Module] = []
-    width = n_features
-    for wider in hidden:
-        layers += [OrthogonalLinear(width, wider, generator=generator), activation()]
-        width = wider
-    return nn.Sequential(*layers, OrthogonalLinear(width, 1, generator=generator))
-
-
-def _image_shape(
-    n_features: int, image_shape: Sequence[int], halvings: int
-) -> tuple[int, int, int]:
-    """Return (channels, height, width) of images that survive the given number of halvings."""
-    if len(image_shape) not in (2, 3) or math.prod(image_shape) != n_features:
-        raise ValueError(
-            f"image_shape must be (height, width) or (channels, height, width) of {n_features} "
-            f"pixels, got {tuple(image_shape)!r}"
-        )
-    *channels, height, width = image_shape
-    if min(height, width) < 2**halvings:
-        raise ValueError(
-            f"image_shape must have sides of at least {2**halvings} for {halvings} poolings by 2, "
-            f"got {tuple(image_shape)!r}: use a smaller depth"
-        )
-    return channels[0] if channels else 1, height, width
-
-
-def conv(
-    n_features: int,
-    *,
-    image_shape: Sequence[int],
-    width: int = 128,
-    depth: int = 4,
-    convolution: Callable[..., nn.Module] = ReshapedConv2d,
-    generator: torch.Generator | None = None,
-) -> nn.Sequential:
-    """Build the paper's convolutional network (Table 2) on flattened images.
-
-    `depth` convolutions 3x3 with FullSort over the channels, l2-norm pooling 2x2 after each but the
-    last and global l2-norm pooling after that one; three dense layers with FullSort; a unit-norm
-    output. Images of 28x28 shrink to 14, 7 and 3.
-
-    With the defaults and one channel it has 493,697 weights and biases. The caption of Table 2 says
-    872K; nothing in the table accounts for the difference.
-
-    Parameters
-    ----------
-    n_features : int
-        Pixels of an image.
-    image_shape : sequence of int
-        (height, width) or (channels, height, width).
-    width : int, default=128
-        Channels of each convolution and features of each dense layer.
-    depth : int, default=4
-        Number of convolutions, at least 1.
-    convolution : callable, default=ReshapedConv2d
-        Builds a convolution: the paper's, or `OrthogonalConv2d`, which does not shrink the signal.
-    generator : torch.Generator, optional
-        Draws the weights; None uses torch's global generator.
-
-    Returns
-    -------
-    network : torch.nn.Sequential
-        Maps (n, n_features) to (n, 1). 1-Lipschitz in the l2 norm as a composition of 1-Lipschitz
-        maps.
-
-    Raises
-    ------
-    ValueError
-        If `image_shape` does not have `n_features` pixels or is too small for `depth`.
-
-    Examples
-    --------
-    >>> conv(16, image_shape=(4, 4), width=8, depth=2)
-    Sequential(
-      (0): Unflatten(dim=1, unflattened_size=(1, 4, 4))
-      (1): ReshapedConv2d(1, 8, kernel_size=3, bias=True)
-      (2): FullSort(dim=1)
-      (3): L2NormPool2d(2)
-      (4): ReshapedConv2d(8, 8, kernel_size=3, bias=True)
-      (5): FullSort(dim=1)
-      (6): GlobalL2NormPool2d()
-      (7): Sequential(
-        (0): OrthogonalLinear(8, 8, bias=True)
-        (1): FullSort()
-        (2): OrthogonalLinear(8, 8, bias=True)
-        (3): FullSort()
-        (4): OrthogonalLinear(8, 8, bias=True)
-        (5): FullSort()
-        (6): OrthogonalLinear(8, 1, bias=True)
-      )
-    )
-    """
-    if depth < 1:
-        raise ValueError(f"depth must be an int >= 1, got {depth!r}")
-    shape = _image_shape(n_features, image_shape, depth - 1)
-    layers: list[nn.Module] = [nn.Unflatten(1, shape)]
-    for index in range(depth):
-        channels = width if index else shape[0]
-        layers += [convolution(channels, width, 3, generator=generator), FullSort(dim=1)]
-        layers.append(L2NormPool2d(2) if index < depth - 1 else GlobalL2NormPool2d())
-    head = dense(width, hidden=(width,) * 3, activation=FullSort, generator=generator)
-    return nn.Sequential(*layers, head)
-
-
-def conv_deep(
-    n_features: int,
-    *,
-    image_shape: Sequence[int],
-    stages: Sequence[tuple[int, int]] = ((3, 64), (4, 128), (4, 256)),
-    convolution: Callable[..., nn.Module] = OrthogonalConv2d,
-    generator: torch.Generator | None = None,
-) -> nn.Sequential:
-    """Build the network of the paper's follow-up on flattened images.
-
-    Eleven convolutions 3x3 of 64 to 256 channels with GroupSort2 over the channels, scaled average
-    pooling 2x2 between the stages, and a linear output of unit 2->inf norm: for one output a unit
-    row, which is what `OrthogonalLinear` keeps. The publication names these parts; how the
-    convolutions divide into stages is this package's choice, as is the orthogonal convolution: the
-    reshaped kernel would shrink the signal in each of eleven layers.
-
-    Parameters
-    ----------
-    n_features : int
-        Pixels of an image.
-    image_shape : sequence of int
-        (height, width) or (channels, height, width).
-    stages : sequence of (int, int), default=((3, 64), (4, 128), (4, 256))
-        Number of convolutions and their channels.
-    convolution : callable, default=OrthogonalConv2d
-        Builds a convolution.
-    generator : torch.Generator, optional
-        Draws the weights; None uses torch's global generator.
-
-    Returns
-    -------
-    network : torch.nn.Sequential
-        Maps (n, n_features) to (n, 1). 1-Lipschitz in the l2 norm as a composition of 1-Lipschitz
-        maps.
-
-    Raises
-    ------
-    ValueError
-        If `image_shape` does not have `n_features` pixels or is too small for the stages.
-
-    Examples
-    --------
-    >>> conv_deep(16, image_shape=(4, 4), stages=((1, 4), (1, 8)))
-    Sequential(
-      (0): Unflatten(dim=1, unflattened_size=(1, 4, 4))
-      (1): OrthogonalConv2d(1, 4, kernel_size=3, bias=True)
-      (2): GroupSort2(dim=1)
-      (3): ScaledAvgPool2d(2)
-      (4): OrthogonalConv2d(4, 8, kernel_size=3, bias=True)
-      (5): GroupSort2(dim=1)
-      (6): Flatten(start_dim=1, end_dim=-1)
-      (7): OrthogonalLinear(32, 1, bias=True)
-    )
-    """
-    channels, height, width = _image_shape(n_features, image_shape, len(stages) - 1)
-    layers: list[nn.Module] = [nn.Unflatten(1, (channels, height, width))]
-    for index, (depth, wider) in enumerate(stages):
-        if index:
-            layers.append(ScaledAvgPool2d(2))
-            height, width = height // 2, width // 2
-        for _ in range(depth):
-            layers += [convolution(channels, wider, 3, generator=generator), GroupSort2(dim=1)]
-            channels = wider
-    output = OrthogonalLinear(channels * height * width, 1, generator=generator)
-    return nn.Sequential(*layers, nn.Flatten(), output)
-
-
-BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "dense": dense,
-    "conv": conv,
-    "conv-deep": conv_deep,
-}
 
 
 def _layers(network: nn.Module) -> list[StiefelLayer]:
@@ -301,18 +95,100 @@ def polish(network: nn.Module) -> None:
         layer.polish()
 
 
-def _is(module: nn.Module, known: type[T]) -> TypeGuard[T]:
-    """Tell whether a module computes what the known class computes: a subclass may not."""
-    return isinstance(module, known) and all(
-        getattr(type(module), name, None) is getattr(known, name, None)
-        for name in ("forward", "kernel", "lipschitz_bound")
+def computes_as(module: nn.Module, known: type[T]) -> TypeGuard[T]:
+    """Tell whether a module computes what the known class computes: a subclass or hook may not."""
+    return (
+        isinstance(module, known)
+        and all(
+            getattr(type(module), name, None) is getattr(known, name, None)
+            for name in _COMPUTATIONS
+        )
+        and not (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
     )
 
 
+def fold(network: nn.Module) -> nn.Module:
+    """Return a plain equivalent for scoring: what training needs of the layers is left out.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Returns
+    -------
+    folded : torch.nn.Module
+        New, frozen, in evaluation mode. In sequences, orthogonal layers are torch's linear layers
+        and convolutions, with the weights as they are used; all other modules are copied, as are
+        convolutions whose padding torch's do not have.
+
+    Examples
+    --------
+    >>> fold(dense(2, hidden=(8,)))
+    Sequential(
+      (0): Linear(in_features=2, out_features=8, bias=True)
+      (1): GroupSort2()
+      (2): Linear(in_features=8, out_features=1, bias=True)
+    )
+    """
+    return _folded(network).eval().requires_grad_(False)
+
+
+def _folded(module: nn.Module) -> nn.Module:
+    if computes_as(module, nn.Sequential):
+        return nn.Sequential(OrderedDict((k, _folded(m)) for k, m in module._modules.items()))
+    if computes_as(module, OrthogonalLinear):
+        return module.fold()
+    if computes_as(module, ReshapedConv2d) or computes_as(module, OrthogonalConv2d):
+        return module.fold()
+    return copy.deepcopy(module)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Keep the weights of a network as they are while the context lasts.
+
+    Autograd stays away from them, so that derivatives by the input cost no more than they must, and
+    convolutions build their kernels once.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = dense(2, hidden=(8,))
+    >>> with frozen(network):
+    ...     network(torch.zeros(1, 2)).requires_grad
+    False
+    """
+    trainable = [weight for weight in network.parameters() if weight.requires_grad]
+    kinds = (ReshapedConv2d, OrthogonalConv2d)
+    convolutions = [module for module in network.modules() if isinstance(module, kinds)]
+    try:
+        for weight in trainable:
+            weight.requires_grad_(False)
+        for convolution in convolutions:
+            convolution.hold()
+        yield
+    finally:
+        for convolution in convolutions:
+            convolution.release()
+        for weight in trainable:
+            weight.requires_grad_(True)
+
+
 def _is_plain(module: nn.Conv2d) -> bool:
-    """Tell whether a convolution of torch is one that `convolution_bound` speaks of."""
+    """Tell whether a convolution of torch is one that `convolution_bound` speaks of.
+
+    A circular one of stride 1 is, as long as it has no more outputs than inputs.
+    """
+    circular = module.padding_mode == "circular" and module.stride == (1, 1)
+    within = isinstance(module.padding, str) or all(
+        2 * padding < side for padding, side in zip(module.padding, module.kernel_size, strict=True)
+    )
     return (
-        module.padding_mode == "zeros"
+        (module.padding_mode == "zeros" or (circular and within))
         and module.groups == 1
         and module.dilation == (1, 1)
         and module.stride[0] == module.stride[1]
@@ -332,30 +208,48 @@ def lipschitz_bound(network: nn.Module) -> float:
     Returns
     -------
     bound : float
-        An upper bound: exact singular values, of convolutions proven bounds, multiplied; ``inf``
-        where a module is not known: never an estimate.
+        An upper bound, all rounding included: proven bounds of the singular values, multiplied
+        upwards; ``inf`` where a module is not known or has hooks: never an estimate.
 
     Examples
     --------
     >>> round(lipschitz_bound(dense(2, hidden=(8,))), 5)
     1.0
-    >>> lipschitz_bound(torch.nn.Bilinear(2, 2, 1))
+    >>> lipschitz_bound(nn.Bilinear(2, 2, 1))
     inf
     """
-    if _is(network, nn.Sequential):
-        return math.prod(lipschitz_bound(module) for module in network)
-    if _is(network, OrthogonalLinear):
+    if computes_as(network, nn.Sequential):
+        return product(*map(lipschitz_bound, network))
+    if computes_as(network, Maximum) or computes_as(network, Mean) or computes_as(network, Minimum):
+        return max(map(lipschitz_bound, network.networks))
+    if computes_as(network, OrthogonalLinear):
         return network.lipschitz_bound()
-    if _is(network, ReshapedConv2d) or _is(network, OrthogonalConv2d):
+    if computes_as(network, ReshapedConv2d) or computes_as(network, OrthogonalConv2d):
         return network.lipschitz_bound()
-    if _is(network, nn.Linear):
-        return float(torch.linalg.matrix_norm(network.weight.detach().double(), ord=2))
-    if _is(network, nn.Conv2d) and _is_plain(network):
+    if computes_as(network, GaussianBlur):
+        return product(spectral_norm(network.vertical), spectral_norm(network.horizontal))
+    if computes_as(network, NearestSubspace):
+        return subspace_norm(network.basis, network.shrinkage())
+    if computes_as(network, nn.Linear):
+        return spectral_norm(network.weight)
+    if computes_as(network, nn.Conv2d) and _is_plain(network):
         return convolution_bound(network.weight, network.stride[0])
-    if any(_is(network, known) for known in _CONTRACTIONS):
-        return 1.0
+    if any(computes_as(network, known) for known in _CONTRACTIONS):
+        # Along the first dimension rows would be sorted among each other.
+        return math.inf if getattr(network, "dim", -1) == 0 else 1.0
     return math.inf
 
+
+_COMPUTATIONS = (
+    "combine",
+    "coordinates",
+    "forward",
+    "heights",
+    "kernel",
+    "lipschitz_bound",
+    "nearest",
+    "shrinkage",
+)
 
 _CONTRACTIONS: tuple[type[nn.Module], ...] = (
     FullSort,

@@ -1,0 +1,188 @@
+"""The nearest-subspace network: the distance to a union of affine subspaces, or of points."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pyod_lipocc.stiefel import retract, sample_stiefel
+
+__all__ = ["NearestSubspace"]
+
+
+class NearestSubspace(nn.Module):
+    r"""Signed distance to a union of K affine subspaces, each with a radius of its own.
+
+    .. math::
+        f(x) = b - \operatorname*{agg}_k \big( \|A_k (x - \mu_k)\| + c_k \big), \qquad
+        A_k = I - U_k^\top \operatorname{diag}(1 - s_k)\, U_k
+
+    :math:`U_k` has q orthonormal rows and :math:`s_k \in [0, 1]^q`, so that :math:`\|A_k\| \le 1`:
+    :math:`A_k` shrinks the directions of a subspace and keeps its complement. agg is the mean of
+    the j smallest, the minimum for j = 1: its partial derivatives are not negative and sum to 1. f
+    is therefore 1-Lipschitz in the l2 norm for all values of its parameters. With j = 1 its
+    gradient is a unit vector almost everywhere where s is 0 or q is 0: f is then a signed distance
+    function by construction.
+
+    One family: K = 1 is a capped Mahalanobis distance (with s = 0 the residual of PCA); all rows as
+    centres and q = 0 are nearest neighbours, K > 1 and q > 0 are K-subspaces. :math:`b - c_k` is
+    the radius of a component: f is positive in a union of tubes.
+
+    Parameters
+    ----------
+    n_features : int
+        d, at least 1.
+    n_components : int
+        K, at least 1.
+    n_directions : int, default=0
+        q, from 0 to d.
+    n_nearest : int, default=1
+        j, from 1 to K.
+    leave_one_out : bool, default=False
+        In training mode the component of least height is passed over, for the next j: where rows
+        themselves are the centres, none is its own evidence. Needs K > j.
+    generator : torch.Generator, optional
+        Draws centres and subspaces; None uses torch's global generator.
+
+    Attributes
+    ----------
+    centers : Parameter of shape (K, d)
+        :math:`\mu`.
+    basis : Parameter of shape (K, q, d)
+        U, orthonormal rows in each component.
+    contraction : Parameter of shape (K, q)
+        s; values outside [0, 1] act as the nearer end.
+    offset : Parameter of shape (K,)
+        c: a component with a large offset is switched off.
+    bias : Parameter of shape ()
+        b.
+
+    Examples
+    --------
+    >>> network = NearestSubspace(2, 1)
+    >>> network.assign(centers=torch.zeros(1, 2))
+    >>> network(torch.tensor([[3.0, 4.0]]))
+    tensor([[-5.]], grad_fn=<UnsqueezeBackward0>)
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_components: int,
+        n_directions: int = 0,
+        *,
+        n_nearest: int = 1,
+        leave_one_out: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value, low, high in (
+            ("n_features", n_features, 1, math.inf),
+            ("n_components", n_components, 1, math.inf),
+            ("n_directions", n_directions, 0, n_features),
+            ("n_nearest", n_nearest, 1, n_components - leave_one_out),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be an int from {low} to {high}, got {value!r}")
+        self.n_nearest = n_nearest
+        self.leave_one_out = leave_one_out
+        subspaces = [
+            sample_stiefel(n_directions, n_features, generator=generator)
+            for _ in range(n_components if n_directions else 0)
+        ]
+        self.centers = nn.Parameter(torch.randn(n_components, n_features, generator=generator))
+        self.basis = nn.Parameter(
+            torch.stack(subspaces) if subspaces else torch.empty(n_components, 0, n_features)
+        )
+        self.contraction = nn.Parameter(torch.zeros(n_components, n_directions))
+        self.offset = nn.Parameter(torch.zeros(n_components))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    @torch.no_grad()
+    def assign(self, **values: Tensor) -> None:
+        """Set parameters by name, each to a tensor of its shape."""
+        for name, value in values.items():
+            parameter = self.get_parameter(name)
+            if parameter.shape != value.shape:
+                raise ValueError(
+                    f"{name} must have shape {tuple(parameter.shape)}, got {tuple(value.shape)}"
+                )
+            parameter.copy_(value)
+
+    def shrinkage(self) -> Tensor:
+        """Return 1 - s, clipped to [0, 1]; the gradient passes as if it were not clipped."""
+        inside = self.contraction.detach().clamp(0, 1)
+        return 1 - (inside + (self.contraction - self.contraction.detach()))
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        """Return U_k (x - mu_k) for every component, shape (n, K, q), by one matrix product."""
+        K, q, d = self.basis.shape
+        along = torch.einsum("kqd,kd->kq", self.basis, self.centers).reshape(-1)
+        return torch.addmm(along, x, self.basis.reshape(K * q, d).T, beta=-1).view(len(x), K, q)
+
+    @torch.no_grad()
+    def nearest(self, x: Tensor, coordinates: Tensor) -> Tensor:
+        """Return the j components of least height for each row, shape (n, j).
+
+        Matrix products find them; their cancellation may confuse components of nearly the same
+        height, and no others.
+        """
+        squared = torch.addmm((self.centers * self.centers).sum(1), x, self.centers.T, alpha=-2)
+        squared += (x * x).sum(1, keepdim=True)
+        if self.basis.shape[1]:
+            kept = self.contraction.clamp(0, 1)
+            squared -= torch.einsum("nkq,nkq,kq->nk", coordinates, coordinates, 1 - kept * kept)
+        heights = squared.clamp_min_(0).sqrt_() + self.offset
+        skipped = int(self.leave_one_out and self.training)
+        nearest = heights.topk(self.n_nearest + skipped, dim=1, largest=False, sorted=skipped > 0)
+        return nearest.indices[:, skipped:]
+
+    def heights(self, x: Tensor, components: Tensor, coordinates: Tensor) -> Tensor:
+        """Return ||A_k (x - mu_k)|| + c_k of given components, by differences: no cancellation.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, d)
+        components : Tensor of int of shape (n, j)
+        coordinates : Tensor of shape (n, K, q)
+
+        Returns
+        -------
+        heights : Tensor of shape (n, j)
+        """
+        v = x.unsqueeze(1) - self.centers[components]
+        K, q, d = self.basis.shape
+        if q:
+            removed = torch.zeros_like(coordinates)
+            along = coordinates * self.shrinkage()
+            basis = self.basis.reshape(K * q, d)
+            shadows = []
+            for column in components.unsqueeze(2).expand(-1, -1, q).split(1, dim=1):
+                chosen = removed.scatter(1, column, along.gather(1, column))
+                shadows.append(chosen.view(-1, K * q) @ basis)
+            v = v - torch.stack(shadows, dim=1)
+        return torch.linalg.vector_norm(v, dim=2) + self.offset[components]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, d) to (n, 1)."""
+        coordinates = self.coordinates(x)
+        heights = self.heights(x, self.nearest(x, coordinates), coordinates)
+        return (self.bias - heights.mean(1)).unsqueeze(1)
+
+    def stiefel_weights(self) -> list[nn.Parameter]:
+        """Return the parameters that an optimiser must keep on the Stiefel manifold."""
+        return [self.basis] if self.basis.shape[1] else []
+
+    @torch.no_grad()
+    def polish(self) -> None:
+        """Remove the rounding that training left: retract the subspaces, clip the contractions."""
+        if self.basis.shape[1]:
+            self.basis.copy_(torch.stack([retract(rows) for rows in self.basis]))
+        self.contraction.clamp_(0, 1)
+
+    def extra_repr(self) -> str:
+        """Shapes and aggregate."""
+        K, q, d = self.basis.shape
+        return f"{d}, {K}, {q}, n_nearest={self.n_nearest}, leave_one_out={self.leave_one_out}"
