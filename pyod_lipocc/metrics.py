@@ -1,11 +1,24 @@
-"""Figures of merit for scores that are distances: certified AUROC, accuracy, errors of a field."""
+"""Figures of merit for scores that are distances: certified rates, errors of a field, of a set."""
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 
-__all__ = ["best_threshold_accuracy", "certified_roc_auc_score", "eikonal_error", "sdf_rmse"]
+__all__ = [
+    "best_threshold_accuracy",
+    "certified_accuracy_score",
+    "certified_error_rates",
+    "certified_roc_auc_curve",
+    "certified_roc_auc_score",
+    "chamfer_distance",
+    "eikonal_error",
+    "hausdorff_distance",
+    "sdf_rmse",
+]
 
 Floats = NDArray[np.float64]
 
@@ -63,6 +76,154 @@ def certified_roc_auc_score(
     normal, outlying = np.sort(s[~y]), s[y]
     auroc = np.reshape([_auroc(normal, outlying - shift) for shift in shifts.flat], shifts.shape)
     return auroc if auroc.ndim else float(auroc)
+
+
+def certified_roc_auc_curve(
+    y_true: ArrayLike,
+    scores: ArrayLike,
+    *,
+    n_radii: int = 101,
+    lipschitz_constant: float = 1.0,
+) -> tuple[Floats, Floats]:
+    r"""Certified AUROC at evenly spaced radii, from no attack until nothing is certified.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        0 = normal, 1 = outlier; both occur.
+    scores : array-like of shape (n,)
+        Higher = more abnormal, as `decision_function` returns them.
+    n_radii : int, default=101
+        At least 2.
+    lipschitz_constant : float, default=1.0
+        L > 0: proven bound of \|score(x) - score(x')\| / \|x - x'\|_2.
+
+    Returns
+    -------
+    radii : ndarray of shape (n_radii,)
+        l2 sizes of the attack in the units of the rows. The last is the largest at which any pair
+        of an outlier and a normal row is certain to keep its order; 0 where there is no such pair.
+    auroc : ndarray of shape (n_radii,)
+        `certified_roc_auc_score` at the radii; never rises.
+
+    Raises
+    ------
+    ValueError
+        As `certified_roc_auc_score`, or if `n_radii` is below 2 or `lipschitz_constant` is 0.
+
+    Examples
+    --------
+    >>> certified_roc_auc_curve([0, 0, 1, 1], [-2.0, -1.0, 0.0, 1.0], n_radii=4)
+    (array([0. , 0.5, 1. , 1.5]), array([1.   , 0.875, 0.5  , 0.125]))
+    """
+    y, s = _labels_and_scores(y_true, scores)
+    constant = float(_non_negative("lipschitz_constant", lipschitz_constant, ndim=0))
+    if constant == 0:
+        raise ValueError("lipschitz_constant must be > 0 for the curve to end, got 0.0")
+    if not isinstance(n_radii, Integral) or n_radii < 2:
+        raise ValueError(f"n_radii must be an int >= 2, got {n_radii!r}")
+    widest_gap = max(0.0, s[y].max() - s[~y].min())
+    radii = np.linspace(0.0, widest_gap / (2 * constant), int(n_radii))
+    auroc = certified_roc_auc_score(y, s, radii, lipschitz_constant=constant)
+    return radii, np.asarray(auroc)
+
+
+def certified_error_rates(
+    y_true: ArrayLike,
+    scores: ArrayLike,
+    radius: ArrayLike,
+    *,
+    threshold: float = 0.0,
+    lipschitz_constant: float = 1.0,
+) -> tuple[float | Floats, float | Floats]:
+    r"""False-alarm and miss rate that no attack of the given size can push higher.
+
+    Rows are called outliers where their score exceeds the threshold t. An adversary moves every row
+    by at most `radius` in the l2 norm, and so its score by at most L r:
+
+    .. math:: FA(r) = P(s_0 + L r > t), \quad MISS(r) = P(s_1 - L r \le t)
+
+    for the scores :math:`s_0` of the normal rows and :math:`s_1` of the outliers.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        0 = normal, 1 = outlier; both occur.
+    scores : array-like of shape (n,)
+        Higher = more abnormal, as `decision_function` returns them.
+    radius : float or array-like of floats
+        l2 size of the attack, >= 0, in the units of the rows.
+    threshold : float, default=0.0
+        In the units of the scores, such as a detector's `threshold_`.
+    lipschitz_constant : float, default=1.0
+        L >= 0: proven bound of \|score(x) - score(x')\| / \|x - x'\|_2.
+
+    Returns
+    -------
+    false_alarm_rate : float or ndarray of the shape of `radius`
+        Upper bound of the share of normal rows called outliers, in [0, 1].
+    miss_rate : float or ndarray of the shape of `radius`
+        Upper bound of the share of outliers called normal, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        As `certified_roc_auc_score`, or if `threshold` is not a finite number.
+
+    Examples
+    --------
+    >>> y, scores = [0, 0, 1, 1], [-2.0, -1.0, 0.5, 2.0]
+    >>> certified_error_rates(y, scores, 0.0)
+    (0.0, 0.0)
+    >>> certified_error_rates(y, scores, [1.0, 1.5])
+    (array([0. , 0.5]), array([0.5, 0.5]))
+    """
+    y, s = _labels_and_scores(y_true, scores)
+    t = float(_finite("threshold", threshold, ndim=0))
+    shifts = _non_negative("radius", radius)
+    shifts = shifts * _non_negative("lipschitz_constant", lipschitz_constant, ndim=0)
+    # Shift the scores, as the definition does, not the threshold: the rounding differs.
+    false_alarms = np.reshape([np.mean(s[~y] + shift > t) for shift in shifts.flat], shifts.shape)
+    misses = np.reshape([np.mean(s[y] - shift <= t) for shift in shifts.flat], shifts.shape)
+    return (false_alarms, misses) if shifts.ndim else (float(false_alarms), float(misses))
+
+
+def certified_accuracy_score(
+    y_true: ArrayLike,
+    scores: ArrayLike,
+    radius: ArrayLike,
+    *,
+    threshold: float = 0.0,
+    lipschitz_constant: float = 1.0,
+) -> float | Floats:
+    r"""Share of rows that are rightly labelled, whatever an attack of the given size does.
+
+    Parameters
+    ----------
+    y_true, scores, radius, threshold, lipschitz_constant
+        As in `certified_error_rates`.
+
+    Returns
+    -------
+    accuracy : float or ndarray of the shape of `radius`
+        In [0, 1]; with r = 0 it is the accuracy.
+
+    Raises
+    ------
+    ValueError
+        As `certified_error_rates`.
+
+    Examples
+    --------
+    >>> certified_accuracy_score([0, 0, 1, 1], [-2.0, -1.0, 0.5, 2.0], [0.0, 1.0, 1.5])
+    array([1.  , 0.75, 0.5 ])
+    """
+    false_alarms, misses = certified_error_rates(
+        y_true, scores, radius, threshold=threshold, lipschitz_constant=lipschitz_constant
+    )
+    share = np.mean(np.asarray(y_true) == 1)
+    accuracy = (1 - share) * (1 - np.asarray(false_alarms)) + share * (1 - np.asarray(misses))
+    return accuracy if accuracy.ndim else float(accuracy)
 
 
 def best_threshold_accuracy(y_true: ArrayLike, scores: ArrayLike) -> float:
@@ -166,11 +327,76 @@ def sdf_rmse(predicted: ArrayLike, true: ArrayLike, *, band: float | None = None
     return float(np.sqrt(np.mean((p - t) ** 2)))
 
 
+def chamfer_distance(first: ArrayLike, second: ArrayLike) -> float:
+    """Mean distance from a point of either set to the nearest point of the other.
+
+    The mean over each set counts as one half; distances are l2 and not squared. Between samples of
+    a curve or surface it does not fall below about the spacing of the samples.
+
+    Parameters
+    ----------
+    first : array-like of shape (n, d)
+    second : array-like of shape (k, d)
+
+    Returns
+    -------
+    distance : float
+        In the units of the points, >= 0; symmetric.
+
+    Raises
+    ------
+    ValueError
+        If a set is not 2-D, empty or not finite, or the widths differ.
+
+    Examples
+    --------
+    >>> chamfer_distance([[0.0], [1.0]], [[0.0], [1.5], [3.0]])
+    0.541666...
+    """
+    forth, back = _nearest_distances(first, second)
+    return float(forth.mean() + back.mean()) / 2
+
+
+def hausdorff_distance(first: ArrayLike, second: ArrayLike) -> float:
+    """Largest distance from a point of either set to the nearest point of the other.
+
+    Parameters
+    ----------
+    first : array-like of shape (n, d)
+    second : array-like of shape (k, d)
+
+    Returns
+    -------
+    distance : float
+        In the units of the points, l2, >= 0; symmetric.
+
+    Raises
+    ------
+    ValueError
+        As `chamfer_distance`.
+
+    Examples
+    --------
+    >>> hausdorff_distance([[0.0], [1.0]], [[0.0], [1.5], [3.0]])
+    2.0
+    """
+    forth, back = _nearest_distances(first, second)
+    return float(max(forth.max(), back.max()))
+
+
 def _auroc(normal: Floats, outlying: Floats) -> float:
     """Share of pairs ranked rightly, ties counting half; `normal` is sorted."""
     below = np.searchsorted(normal, outlying, side="left")
     not_above = np.searchsorted(normal, outlying, side="right")
     return float((below + not_above).mean() / (2 * len(normal)))
+
+
+def _nearest_distances(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the distance of each point to the other set, for both sets."""
+    a, b = _finite("first", first, ndim=2), _finite("second", second, ndim=2)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"first and second must have one width, got {a.shape} and {b.shape}")
+    return cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
 
 
 def _finite(name: str, values: ArrayLike, *, ndim: int | None = None) -> Floats:

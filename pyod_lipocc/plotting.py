@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -10,7 +11,20 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["plot_contours", "plot_histograms"]
+from pyod_lipocc.metrics import certified_roc_auc_score
+from pyod_lipocc.training import History
+
+__all__ = [
+    "plot_certified_roc_auc",
+    "plot_contours",
+    "plot_explanation",
+    "plot_histograms",
+    "plot_history",
+    "plot_images",
+]
+
+# Of "RdBu" in the contours: blue is inside, red outside.
+_INSIDE, _OUTSIDE = "#3a7cb8", "#c5413f"
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -88,13 +102,25 @@ def plot_contours(
     return ax
 
 
-def plot_histograms(groups: Mapping[str, npt.ArrayLike], *, ax: Axes | None = None) -> Axes:
+def plot_histograms(
+    groups: Mapping[str, npt.ArrayLike],
+    *,
+    threshold: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the densities of groups of scores over common bins.
+
+    With the rows of training, unseen rows of the class and rows of other classes as the groups it
+    is the paper's Figure 5: where the first two agree the detector generalises, where the third
+    lies apart it tells outliers.
 
     Parameters
     ----------
     groups : mapping of str to array-like of shape (n,)
         Finite scores of each group under its name in the legend.
+    threshold : float, optional
+        Where to draw a vertical line, in the units of the scores: 0 is the boundary of a signed
+        distance.
     ax : Axes, optional
         Where to draw; None makes a new figure.
 
@@ -109,7 +135,7 @@ def plot_histograms(groups: Mapping[str, npt.ArrayLike], *, ax: Axes | None = No
 
     Examples
     --------
-    >>> ax = plot_histograms({"data": [0.1, 0.2, 0.2], "uniform": [-2.0, -1.0, 0.1]})
+    >>> ax = plot_histograms({"data": [0.1, 0.2, 0.2], "uniform": [-2.0, -1.0, 0.1]}, threshold=0.0)
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['data', 'uniform']
     """
@@ -121,6 +147,267 @@ def plot_histograms(groups: Mapping[str, npt.ArrayLike], *, ax: Axes | None = No
     ax = _axes(ax)
     for name, group in scores.items():
         ax.hist(group, edges.tolist(), density=True, alpha=0.6, label=name)
+    if threshold is not None:
+        ax.axvline(threshold, color="black", linewidth=1, linestyle="--")
     ax.set_ylabel("density")
+    ax.legend()
+    return ax
+
+
+def plot_certified_roc_auc(
+    y_true: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    radii: npt.ArrayLike,
+    *,
+    lipschitz_constant: float = 1.0,
+    attacked: npt.ArrayLike | None = None,
+    label: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    r"""Draw the certified AUROC against the size of the attack, an attack's success beside it.
+
+    What an attack leaves of the AUROC lies on or above the certified curve; the gap between the two
+    is what is not known. Call it once for each detector, with the same `ax`, to compare them.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        0 = normal, 1 = outlier; both occur.
+    scores : array-like of shape (n,)
+        Higher = more abnormal, as `decision_function` returns them.
+    radii : array-like of shape (k,)
+        l2 sizes of the attack, >= 0, in the units of the rows, in rising order.
+    lipschitz_constant : float, default=1.0
+        Proven bound of \|score(x) - score(x')\| / \|x - x'\|_2.
+    attacked : array-like of shape (k,), optional
+        AUROC of the rows that an attack, such as projected gradient descent, has moved that far.
+    label : str, optional
+        Name in the legend, for comparisons.
+    ax : Axes, optional
+        Where to draw; None makes a new figure.
+
+    Returns
+    -------
+    ax : Axes
+
+    Raises
+    ------
+    ValueError
+        As `certified_roc_auc_score`, or if `radii` is not 1-D or `attacked` has another shape.
+
+    Examples
+    --------
+    >>> ax = plot_certified_roc_auc([0, 0, 1], [-1.0, 0.0, 1.0], [0.0, 0.5, 1.0])
+    >>> ax.lines[0].get_ydata()
+    array([1.  , 0.75, 0.25])
+    """
+    sizes = np.asarray(radii, dtype=np.float64)
+    if sizes.ndim != 1:
+        raise ValueError(f"radii must have the shape (k,), got {sizes.shape}")
+    certified = certified_roc_auc_score(
+        y_true, scores, sizes, lipschitz_constant=lipschitz_constant
+    )
+    prefix = "" if label is None else f"{label}, "
+    ax = _axes(ax)
+    (line,) = ax.plot(sizes, np.asarray(certified), label=f"{prefix}certified")
+    if attacked is not None:
+        reached = np.asarray(attacked, dtype=np.float64)
+        if reached.shape != sizes.shape:
+            raise ValueError(f"attacked must have the shape {sizes.shape}, got {reached.shape}")
+        ax.plot(
+            sizes,
+            reached,
+            color=line.get_color(),
+            linestyle="--",
+            marker="o",
+            markersize=3,
+            label=f"{prefix}attacked",
+        )
+    ax.axhline(0.5, color="gray", linewidth=0.6, zorder=0)
+    ax.set(xlabel="l2 radius of the attack", ylabel="AUROC", ylim=(-0.02, 1.02))
+    ax.legend()
+    return ax
+
+
+def plot_images(
+    images: npt.ArrayLike,
+    image_shape: Sequence[int],
+    *,
+    n_columns: int | None = None,
+    limits: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw flattened images side by side, row by row.
+
+    Parameters
+    ----------
+    images : array-like of shape (n, d)
+    image_shape : sequence of int
+        (height, width) or (channels, height, width) with 1 or 3 channels, of product d.
+    n_columns : int, optional
+        Images in a line; None: about as many as lines.
+    limits : tuple of float, optional
+        Values drawn black and white (of each channel: none and full); None: the smallest and
+        largest of all images.
+    ax : Axes, optional
+        Where to draw; None makes a new figure.
+
+    Returns
+    -------
+    ax : Axes
+
+    Raises
+    ------
+    ValueError
+        If there is no image, the shapes do not fit or `n_columns` is below 1.
+
+    Examples
+    --------
+    >>> ax = plot_images(np.eye(4), (2, 2), n_columns=2)
+    >>> ax.images[0].get_array().shape
+    (5, 5, 3)
+    """
+    pixels = np.asarray(images, dtype=np.float64)
+    channels, height, width = (1, *image_shape) if len(image_shape) == 2 else tuple(image_shape)
+    if channels not in (1, 3):
+        raise ValueError(f"image_shape must have 1 or 3 channels, got {tuple(image_shape)}")
+    if pixels.ndim != 2 or not len(pixels) or pixels.shape[1] != channels * height * width:
+        raise ValueError(
+            f"images must have the shape (n, {channels * height * width}) with n >= 1, "
+            f"got {pixels.shape}"
+        )
+    columns = n_columns if n_columns is not None else int(np.ceil(np.sqrt(len(pixels))))
+    if columns < 1:
+        raise ValueError(f"n_columns must be an int >= 1, got {n_columns!r}")
+    low, high = (pixels.min(), pixels.max()) if limits is None else limits
+    shades = np.clip((pixels - low) / max(high - low, np.finfo(float).tiny), 0, 1)
+    lines = -(-len(pixels) // columns)
+    # a white line of one pixel between neighbours
+    canvas = np.ones((lines * (height + 1) - 1, columns * (width + 1) - 1, 3))
+    for index, image in enumerate(shades.reshape(-1, channels, height, width)):
+        top, left = (index // columns) * (height + 1), (index % columns) * (width + 1)
+        canvas[top : top + height, left : left + width] = np.moveaxis(image, 0, -1)
+    ax = _axes(ax)
+    ax.imshow(canvas, interpolation="nearest")
+    ax.set_axis_off()
+    return ax
+
+
+def plot_explanation(
+    contributions: npt.ArrayLike,
+    *,
+    feature_names: Sequence[str] | None = None,
+    n_bars: int = 10,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what each feature adds to the signed distance of one row, the largest on top.
+
+    Blue bars pull the row into the support, red ones out of it; the bars add up to its signed
+    distance.
+
+    Parameters
+    ----------
+    contributions : array-like of shape (d,)
+        A row of `LipOCC.explain`.
+    feature_names : sequence of str, optional
+        Of length d; None: "x0", "x1" and so on.
+    n_bars : int, default=10
+        At least 2. Where there are more features the last bar is the sum of the smallest.
+    ax : Axes, optional
+        Where to draw; None makes a new figure.
+
+    Returns
+    -------
+    ax : Axes
+
+    Raises
+    ------
+    ValueError
+        If `contributions` is not 1-D or empty, the names are not d, or `n_bars` is below 2.
+
+    Examples
+    --------
+    >>> ax = plot_explanation([0.1, -2.0, 0.3], feature_names=["age", "dose", "mass"], n_bars=2)
+    >>> [text.get_text() for text in ax.get_yticklabels()]
+    ['dose', '2 others']
+    """
+    values = np.asarray(contributions, dtype=np.float64)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"contributions must have the shape (d,), d >= 1, got {values.shape}")
+    names = [f"x{i}" for i in range(len(values))] if feature_names is None else list(feature_names)
+    if len(names) != len(values):
+        raise ValueError(f"feature_names must hold {len(values)} names, got {len(names)}")
+    if n_bars < 2:
+        raise ValueError(f"n_bars must be an int >= 2, got {n_bars!r}")
+    order = np.argsort(-np.abs(values), kind="stable")
+    n_own = len(values) if len(values) <= n_bars else n_bars - 1
+    labels, bars = [names[i] for i in order[:n_own]], list(values[order[:n_own]])
+    if n_own < len(values):
+        labels.append(f"{len(values) - n_own} others")
+        bars.append(values[order[n_own:]].sum())
+    ax = _axes(ax)
+    ax.barh(range(len(bars)), bars, color=[_INSIDE if bar > 0 else _OUTSIDE for bar in bars])
+    ax.axvline(0.0, color="black", linewidth=0.8)
+    ax.set_yticks(range(len(bars)), labels)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.set_xlabel(f"contribution to the signed distance, {values.sum():.3g} in all")
+    return ax
+
+
+def plot_history(
+    history: History,
+    *,
+    fields: Sequence[str] = ("recall", "false_positives", "gradient_norm"),
+    window: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the course of a training.
+
+    Parameters
+    ----------
+    history : History
+        A detector's `history_`.
+    fields : sequence of str, default=("recall", "false_positives", "gradient_norm")
+        Attributes of `History` with a common unit. The default ones lie in [0, 1] for a 1-Lipschitz
+        network: the share of the data and of the negatives that are inside, and the gradient norm,
+        which is 1 for a distance function.
+    window : int, optional
+        Steps in the moving average; None: 1 % of the training.
+    ax : Axes, optional
+        Where to draw; None makes a new figure.
+
+    Returns
+    -------
+    ax : Axes
+
+    Raises
+    ------
+    ValueError
+        If the history is empty, a field is unknown or `window` is not in 1..n_iter.
+
+    Examples
+    --------
+    >>> from pyod_lipocc import LipOCC
+    >>> X = np.random.default_rng(0).normal(size=(50, 2))
+    >>> ax = plot_history(LipOCC(max_iter=20, random_state=0).fit(X).history_)
+    >>> len(ax.lines)
+    3
+    """
+    known = [field.name for field in dataclasses.fields(history)]
+    unknown = [field for field in fields if field not in known]
+    if unknown or not fields:
+        raise ValueError(f"fields must be some of {known}, got {list(fields)}")
+    steps = len(history)
+    if steps == 0:
+        raise ValueError("history must have at least one step, got none")
+    span = max(1, steps // 100) if window is None else window
+    if not 1 <= span <= steps:
+        raise ValueError(f"window must be an int from 1 to {steps}, got {window!r}")
+    ax = _axes(ax)
+    for field in fields:
+        mean = np.convolve(getattr(history, field), np.full(span, 1 / span), mode="valid")
+        ax.plot(np.arange(span, steps + 1), mean, label=field.replace("_", " "), linewidth=1.2)
+    ax.set_xlabel("step")
     ax.legend()
     return ax

@@ -11,8 +11,13 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from pyod_lipocc.metrics import (
     best_threshold_accuracy,
+    certified_accuracy_score,
+    certified_error_rates,
+    certified_roc_auc_curve,
     certified_roc_auc_score,
+    chamfer_distance,
     eikonal_error,
+    hausdorff_distance,
     sdf_rmse,
 )
 
@@ -89,6 +94,72 @@ def test_gaussian_scores_have_the_closed_form():
     np.testing.assert_allclose(certified, expected, atol=1e-3)
 
 
+@given(labelled_scores(), st.sampled_from([0.5, 1.0, 4.0]), st.integers(2, 9))
+def test_curve_runs_from_the_auroc_to_where_no_pair_is_certain(data, constant, n_radii):
+    y, scores = data
+    radii, auroc = certified_roc_auc_curve(y, scores, n_radii=n_radii, lipschitz_constant=constant)
+    assert len(radii) == len(auroc) == n_radii
+    assert radii[0] == 0
+    assert auroc[0] == certified_roc_auc_score(y, scores, 0.0)
+    gaps = scores[y == 1][:, None] - scores[y == 0]
+    assert 2 * constant * radii[-1] == pytest.approx(max(0.0, gaps.max()))
+    beyond = radii[-1] + 1e-9
+    assert certified_roc_auc_score(y, scores, beyond, lipschitz_constant=constant) == 0
+
+
+@given(labelled_scores(), EIGHTHS)
+def test_no_attack_gives_the_rates_at_the_threshold(data, threshold):
+    y, scores = data
+    labels = scores > threshold
+    false_alarms, misses = certified_error_rates(y, scores, 0.0, threshold=threshold)
+    assert false_alarms == labels[y == 0].mean()
+    assert misses == (~labels[y == 1]).mean()
+    accuracy = certified_accuracy_score(y, scores, 0.0, threshold=threshold)
+    assert accuracy == pytest.approx(accuracy_score(y, labels), abs=1e-12)
+
+
+@given(labelled_scores(max_size=5), RADII, EIGHTHS)
+def test_rates_are_the_worst_of_all_attacks(data, radius, threshold):
+    y, scores = data
+    moves = itertools.product([-radius, 0.0, radius], repeat=len(y))
+    labels = scores + np.array(list(moves)) > threshold
+    false_alarms, misses = certified_error_rates(y, scores, radius, threshold=threshold)
+    assert false_alarms == labels[:, y == 0].mean(axis=1).max()
+    assert misses == (~labels[:, y == 1]).mean(axis=1).max()
+    accuracy = certified_accuracy_score(y, scores, radius, threshold=threshold)
+    assert accuracy == pytest.approx((labels == y).mean(axis=1).min(), abs=1e-12)
+
+
+@given(labelled_scores(), st.lists(RADII, min_size=1, max_size=6), EIGHTHS)
+def test_certified_rates_never_improve_with_the_radius(data, radii, threshold):
+    y, scores = data
+    radii = np.sort(radii)
+    for rate in certified_error_rates(y, scores, radii, threshold=threshold):
+        assert np.all(np.diff(rate) >= 0)
+        assert np.all((rate >= 0) & (rate <= 1))
+    accuracy = certified_accuracy_score(y, scores, radii, threshold=threshold)
+    assert np.all(np.diff(accuracy) <= 0)
+    assert np.all((accuracy >= 0) & (accuracy <= 1))
+
+
+@given(labelled_scores(), RADII, EIGHTHS)
+def test_rates_know_only_radius_times_constant_and_score_minus_threshold(data, radius, threshold):
+    y, scores = data
+    rates = certified_error_rates(y, scores, 2 * radius, threshold=threshold)
+    assert rates == certified_error_rates(y, scores - threshold, radius, lipschitz_constant=2.0)
+
+
+def test_accuracy_and_rates_keep_the_shape_of_the_radius():
+    y, scores, radii = [0, 1, 1], [-1.0, 1.0, 2.0], [[0.0, 0.5, 0.99], [1.0, 2.0, 9.0]]
+    np.testing.assert_allclose(
+        certified_accuracy_score(y, scores, radii), [[1, 1, 1], [2 / 3, 0, 0]]
+    )
+    false_alarms, misses = certified_error_rates(y, scores, radii)
+    np.testing.assert_array_equal(false_alarms, [[0, 0, 0], [0, 1, 1]])
+    np.testing.assert_array_equal(misses, [[0, 0, 0], [0.5, 1, 1]])
+    assert isinstance(certified_accuracy_score(y, scores, 1), float)
+
+
 @given(labelled_scores())
 def test_best_accuracy_is_the_best_over_all_thresholds(data):
     y, scores = data
@@ -136,8 +207,54 @@ def test_sdf_rmse_counts_only_the_band():
     assert sdf_rmse(predicted, true, band=2.0) == sdf_rmse(predicted, true)
 
 
+@st.composite
+def point_sets(draw):
+    d, sizes = draw(st.integers(1, 4)), draw(st.tuples(*[st.integers(1, 8)] * 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return [rng.normal(size=(n, d)) for n in sizes]
+
+
+@given(point_sets())
+def test_set_distances_are_those_of_all_pairs(sets):
+    a, b, _ = sets
+    pairs = np.linalg.norm(a[:, None] - b, axis=2)
+    forth, back = pairs.min(axis=1), pairs.min(axis=0)
+    assert chamfer_distance(a, b) == pytest.approx((forth.mean() + back.mean()) / 2)
+    assert hausdorff_distance(a, b) == pytest.approx(max(forth.max(), back.max()))
+
+
+@given(point_sets())
+def test_hausdorff_distance_is_a_metric(sets):
+    a, b, c = sets
+    assert hausdorff_distance(a, a) == 0
+    assert hausdorff_distance(a, b) == hausdorff_distance(b, a) > 0
+    assert hausdorff_distance(a, c) <= hausdorff_distance(a, b) + hausdorff_distance(b, c) + 1e-12
+
+
+@given(point_sets())
+def test_chamfer_distance_is_symmetric_and_no_larger_than_hausdorff(sets):
+    a, b, _ = sets
+    assert chamfer_distance(a, a[::-1]) == 0
+    assert chamfer_distance(a, b) == chamfer_distance(b, a) <= hausdorff_distance(a, b)
+    assert chamfer_distance(3 * a, 3 * b) == pytest.approx(3 * chamfer_distance(a, b))
+
+
+def test_a_far_point_in_either_set_counts():
+    line = np.linspace(0, 1, 11)[:, None]
+    with_far_point = np.vstack([line, [[5.0]]])
+    assert hausdorff_distance(line, with_far_point) == hausdorff_distance(with_far_point, line) == 4
+    assert chamfer_distance(line, with_far_point) == pytest.approx(4 / 12 / 2)
+
+
 @pytest.mark.parametrize(
-    "metric", [lambda y, s: certified_roc_auc_score(y, s, 0.1), best_threshold_accuracy]
+    "metric",
+    [
+        lambda y, s: certified_roc_auc_score(y, s, 0.1),
+        certified_roc_auc_curve,
+        lambda y, s: certified_error_rates(y, s, 0.1),
+        lambda y, s: certified_accuracy_score(y, s, 0.1),
+        best_threshold_accuracy,
+    ],
 )
 @pytest.mark.parametrize(
     ("y", "scores", "message"),
@@ -169,6 +286,22 @@ def test_bad_labels_and_scores_are_named(metric, y, scores, message):
             lambda: certified_roc_auc_score([0, 1], [0, 1], 0.1, lipschitz_constant=-1.0),
             "lipschitz_constant must be >= 0, got -1.0",
         ),
+        (lambda: certified_error_rates([0, 1], [0, 1], -0.1), "radius must be >= 0, got -0.1"),
+        (
+            lambda: certified_error_rates([0, 1], [0, 1], 0.1, threshold=np.nan),
+            "threshold must be finite",
+        ),
+        (
+            lambda: certified_roc_auc_curve([0, 1], [0, 1], lipschitz_constant=0),
+            "lipschitz_constant must be > 0",
+        ),
+        (
+            lambda: certified_roc_auc_curve([0, 1], [0, 1], n_radii=1),
+            "n_radii must be an int >= 2, got 1",
+        ),
+        (lambda: chamfer_distance([0.0], [[0.0]]), "first must have 2 dimensions"),
+        (lambda: hausdorff_distance([[0.0]], np.empty((0, 1))), "second must not be empty"),
+        (lambda: chamfer_distance([[0.0]], [[0.0, 1.0]]), r"one width, got \(1, 1\) and \(1, 2\)"),
         (lambda: eikonal_error([1.0, 0.0]), "gradients must have 2 dimensions"),
         (lambda: eikonal_error(np.empty((0, 2))), "gradients must not be empty"),
         (lambda: eikonal_error([[np.nan]]), "gradients must be finite"),
