@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,28 +14,36 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from pyod_lipocc._scaling import Scaling, chunks
-from pyod_lipocc._validation import check_domain, check_network
+from pyod_lipocc._validation import NETWORKS, check_domain, check_network
 from pyod_lipocc.domains import Ball, Box, Domain
-from pyod_lipocc.lipschitz.networks import BUILDERS
+from pyod_lipocc.lipschitz import NearestSubspace
+from pyod_lipocc.negatives import (
+    ImageAugmentation,
+    LocalNoise,
+    Mixture,
+    Proposal,
+    shuffled_marginals,
+    uniform,
+)
+from pyod_lipocc.sampler import Sampler, newton_raphson
 from pyod_lipocc.training import LinearDecay, Schedule
 
 __all__ = [
-    "AUTO_MAX_ITER",
-    "AUTO_NEWTON_STEPS",
+    "Plan",
+    "plan_training",
     "resolve_domain",
     "resolve_margin",
+    "resolve_negatives",
     "resolve_network",
     "resolve_schedule",
 ]
 
-AUTO_MAX_ITER = 1000
-AUTO_NEWTON_STEPS = 4
-_AUTO_NETWORK = "dense"
-_AUTO_SCHEDULE = LinearDecay(5e-3, 0.0)
+_AUTO_NETWORK = "nearest-subspace"
 _RADIUS = 1.5  # in distances of the farthest row from the mean
 _QUERIES = 512
 _REFERENCES = 8192
 _MARGIN_OF_THE_PAPER = 0.05
+_PIXEL_NOISE = 0.05  # share of the range of the pixels
 
 
 def resolve_margin(
@@ -120,37 +129,28 @@ def resolve_domain(
     return expanded
 
 
-def _of_images(
-    builder: Callable[..., torch.nn.Module], network: Any, image_shape: tuple[int, ...] | None
-) -> dict[str, Any]:
-    """Return the keyword `image_shape` for a builder that takes it and has no value of its own."""
-    taken = inspect.signature(builder).parameters.get("image_shape")
-    if taken is None or taken.default not in (inspect.Parameter.empty, None):
-        return {}
-    if image_shape is None and taken.default is inspect.Parameter.empty:
-        raise ValueError(
-            "image_shape must be (height, width) or (channels, height, width) of the images that "
-            f"the rows are for network={network!r}, got None"
-        )
-    return {"image_shape": image_shape}
-
-
 def resolve_network(
     network: Any,
     n_features: int,
-    image_shape: tuple[int, ...] | None,
     generator: torch.Generator,
+    *,
+    image_shape: tuple[int, ...] | None,
+    **of_data: Any,
 ) -> torch.nn.Module:
     """Return an untrained network of its own: by name, by a builder, or as a copy of a module.
+
+    "auto" is the nearest-subspace network, which starts from the data.
 
     Parameters
     ----------
     network : str, torch.nn.Module or callable
     n_features : int
-    image_shape : tuple of int or None
-        Handed to a builder that takes it.
     generator : torch.Generator
         Handed to the builder.
+    image_shape : tuple of int or None
+        Handed to a builder that takes it and has no value of its own.
+    **of_data
+        What else a builder may take: `rows`, `margin` and `contamination`.
 
     Returns
     -------
@@ -164,28 +164,116 @@ def resolve_network(
     if isinstance(network, torch.nn.Module):
         built = copy.deepcopy(network)
     else:
-        name = _AUTO_NETWORK if network == "auto" else network
-        builder = BUILDERS[name] if isinstance(name, str) else name
-        images = _of_images(builder, network, image_shape)
-        built = builder(n_features, generator=generator, **images)
+        name = _AUTO_NETWORK if isinstance(network, str) and network == "auto" else network
+        builder = NETWORKS[name] if isinstance(name, str) else name
+        taken = inspect.signature(builder).parameters
+        needed = {key for key, one in taken.items() if one.default is inspect.Parameter.empty}
+        if "image_shape" in needed and image_shape is None:
+            raise ValueError(
+                "image_shape must be (height, width) or (channels, height, width) of the images "
+                f"that the rows are for network={network!r}, got None"
+            )
+        given = {"image_shape": image_shape, **of_data}
+        fixed = getattr(builder, "keywords", {})  # of functools.partial
+        keywords = {key: given[key] for key in given if key in taken and key not in fixed}
+        built = builder(n_features, generator=generator, **keywords)
     check_network(built, n_features)
     return built
 
 
-def resolve_schedule(learning_rate: float | Schedule | str) -> Schedule:
-    """Return the learning rate as a function of progress; "auto" falls linearly from 5e-3 to 0.
+@dataclass(frozen=True)
+class Plan:
+    """What "auto" stands for in the training of a network.
+
+    Attributes
+    ----------
+    max_iter : int
+    n_newton_steps : int
+    schedule : callable
+        Learning rate as a function of progress.
+    sampler : callable
+    """
+
+    max_iter: int
+    n_newton_steps: int
+    schedule: Schedule
+    sampler: Sampler
+
+
+def plan_training(network: torch.nn.Module) -> Plan:
+    """Return what "auto" stands for: fewer, smaller steps for a network that starts from data.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Returns
+    -------
+    plan : Plan
+    """
+    started = any(isinstance(module, NearestSubspace) for module in network.modules())
+    return _STARTED if started else _LEARNED
+
+
+def resolve_schedule(learning_rate: float | Schedule | str, plan: Plan) -> Schedule:
+    """Return the learning rate as a function of progress.
 
     Parameters
     ----------
     learning_rate : float, callable or "auto"
         A number is kept constant, as in the paper.
+    plan : Plan
+        Of the network, for "auto".
 
     Returns
     -------
     schedule : callable
     """
     if isinstance(learning_rate, str):
-        return _AUTO_SCHEDULE
+        return plan.schedule
     if callable(learning_rate):
         return learning_rate
     return LinearDecay(learning_rate, learning_rate)
+
+
+def resolve_negatives(
+    negatives: Proposal | str,
+    *,
+    domain: Domain,
+    margin: float,
+    novelty: bool,
+    image_shape: tuple[int, ...] | None,
+) -> Proposal:
+    """Return Q0; "auto" depends on what the data is.
+
+    Images: one in ten uniform, the others rotated, flipped and mixed images of the data themselves.
+    Clean tables: a third each uniform, noise of m to 100 m around the data, and shuffled marginals.
+    Contaminated tables: uniform, since negatives near the data would be near its outliers too.
+
+    Parameters
+    ----------
+    negatives : callable or "auto"
+    domain : Domain
+        In units of the network.
+    margin : float
+        In units of the network.
+    novelty : bool
+    image_shape : tuple of int or None
+
+    Returns
+    -------
+    proposal : callable
+    """
+    if not isinstance(negatives, str):
+        return negatives
+    if image_shape is not None:
+        side = float(domain.high.max() - domain.low.min()) if isinstance(domain, Box) else 1.0
+        augmented = ImageAugmentation(tuple(image_shape), noise=_PIXEL_NOISE * side)
+        return Mixture((uniform, augmented), (0.1, 0.9))
+    if novelty:
+        return Mixture((uniform, LocalNoise(margin, 100 * margin), shuffled_marginals))
+    return uniform
+
+
+_LEARNED = Plan(1000, 4, LinearDecay(5e-3, 0.0), newton_raphson)
+_STARTED = Plan(100, 2, LinearDecay(1e-3, 0.0), partial(newton_raphson, level=-1.5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,10 +20,12 @@ from sklearn.utils._param_validation import (
 
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz.networks import BUILDERS
+from pyod_lipocc.subspaces import nearest_subspace
 from pyod_lipocc.training import Callback
 
 __all__ = [
     "CONSTRAINTS",
+    "NETWORKS",
     "check_device",
     "check_domain",
     "check_image_shape",
@@ -35,16 +38,25 @@ _POSITIVE = Interval(Real, 0, None, closed="neither")
 _COUNT = Interval(Integral, 0, None, closed="left")
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 
+NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
+    **BUILDERS,
+    "nearest-subspace": nearest_subspace,
+}
+"""Builders by name; the first need only the number of features, the last starts from data."""
+
 CONSTRAINTS: dict[str, list[Any]] = {
     "contamination": [Interval(Real, 0, 0.5, closed="right"), HasMethods(["fit", "predict"])],
-    "network": [StrOptions({"auto", *BUILDERS}), torch.nn.Module, callable],
+    "novelty": ["boolean"],
+    "network": [StrOptions({"auto", *NETWORKS}), torch.nn.Module, callable],
     "margin": [_POSITIVE, _AUTO],
     "regularization": [_POSITIVE],
     "n_newton_steps": [_COUNT, _AUTO],
     "domain": [Domain, _AUTO],
     "negatives": [callable, _AUTO],
     "standardize": ["boolean"],
-    "threshold": [StrOptions({"contamination", "boundary"})],
+    "threshold": [StrOptions({"contamination", "boundary", "conformal"})],
+    "alpha": [Interval(Real, 0, 1, closed="neither")],
+    "attack_radius": [Interval(Real, 0, None, closed="left")],
     "image_shape": [tuple, list, None],
     "max_iter": [_AT_LEAST_ONE, _AUTO],
     "batch_size": [_AT_LEAST_ONE],
@@ -85,7 +97,7 @@ def check_parameters(parameters: dict[str, Any], caller: str) -> None:
         if isinstance(value, Real) and not math.isfinite(value):
             raise ValueError(f"{name} must be finite, got {value!r}")
     for name, value in parameters.items():
-        if isinstance(value, bool) and name not in ("standardize", "verbose"):
+        if isinstance(value, bool) and name not in ("novelty", "standardize", "verbose"):
             raise ValueError(f"{name} must be a number, got {value!r}, a bool")
     contamination = parameters["contamination"]
     if isinstance(contamination, Real) and not isinstance(contamination, (int, float)):

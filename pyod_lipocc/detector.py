@@ -16,29 +16,28 @@ from pyod.models.base import BaseDetector
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pyod_lipocc._auto import (
-    AUTO_MAX_ITER,
-    AUTO_NEWTON_STEPS,
+    plan_training,
     resolve_domain,
     resolve_margin,
+    resolve_negatives,
     resolve_network,
     resolve_schedule,
 )
+from pyod_lipocc._fitted import FittedMethods
 from pyod_lipocc._random import RandomState, local_generator, torch_generator
 from pyod_lipocc._scaling import Scaling, chunks
 from pyod_lipocc._validation import check_device, check_image_shape, check_parameters
+from pyod_lipocc.certificates import Certificate
+from pyod_lipocc.conformal import conformal_threshold, minimum_calibration
 from pyod_lipocc.domains import Domain
-from pyod_lipocc.lipschitz.networks import lipschitz_bound, parameter_groups, polish
+from pyod_lipocc.lipschitz import NearestSubspace
+from pyod_lipocc.lipschitz.networks import parameter_groups, polish
 from pyod_lipocc.losses import hkr
-from pyod_lipocc.negatives import Proposal, uniform
-from pyod_lipocc.sampler import Sampler, newton_raphson
+from pyod_lipocc.negatives import Proposal
+from pyod_lipocc.sampler import Sampler
 from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
-from pyod_lipocc.training import (
-    Callback,
-    History,
-    ProgressBar,
-    Schedule,
-    train,
-)
+from pyod_lipocc.training import Callback, History, ProgressBar, Schedule, train
+from pyod_lipocc.trimming import inliers
 
 __all__ = ["LipOCC"]
 
@@ -49,7 +48,11 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
-class LipOCC(BaseDetector):
+_START = 8192  # rows that a network may start from
+_TRAINING_NUMBERS = 2**25  # numbers held in float32 for training
+
+
+class LipOCC(FittedMethods, BaseDetector):
     r"""One-class classifier that learns the signed distance to the support of normal data.
 
     A network f, 1-Lipschitz by construction, is trained with the hinge Kantorovich-Rubinstein loss
@@ -59,18 +62,25 @@ class LipOCC(BaseDetector):
     higher is more abnormal, as everywhere in PyOD.
 
     A score changes by at most `lipschitz_constant_` times the l2 distance that its row is moved,
-    for all rows and without assumption on the data, up to floating-point rounding.
+    for all rows and without assumption on the data; `certified_radius` accounts for the rounding of
+    the scores as well.
 
     Parameters
     ----------
     contamination : float in (0, 0.5] or threshold object, default=0.1
         Share of outliers expected in the training rows: sets `threshold_` at that percentile of
         `decision_scores_`. An object of PyThresh sets the threshold by its own rule.
-    network : {"auto", "dense", "conv", "conv-deep"}, torch.nn.Module or callable, default="auto"
-        f. "dense", and for now "auto": three orthogonal layers of 128 with GroupSort2. "conv": the
-        paper's Table 2, "conv-deep": its follow-up's; both need `image_shape`. A module is copied
-        and trained; a callable receives the number of features and a keyword `generator`
-        (torch.Generator), `image_shape` too if it takes it, and returns a module, such as
+    novelty : bool, default=False
+        True: the training rows are clean, all of them shape the support. False, PyOD's convention:
+        up to a share `contamination` of them are outliers, and the rows that look like it, twice
+        that share, lose their say (see `trimming.inliers`).
+    network : str, torch.nn.Module or callable, default="auto"
+        f. "nearest-subspace", which is "auto": starts from the data, see
+        `subspaces.nearest_subspace`. "dense": three orthogonal layers of 128 with GroupSort2.
+        "conv": the paper's Table 2, "conv-deep": its follow-up's; both need `image_shape`. A module
+        is copied and trained; a callable receives the number of features, a keyword `generator`
+        (torch.Generator) and those that it takes of `image_shape`, `rows` (data to start from, in
+        the network's units), `margin` and `contamination`, and returns a module, such as
         ``functools.partial(dense, hidden=(512,) * 4)``. Modules map (n, d) to (n, 1) or (n,).
     margin : float or "auto", default="auto"
         m > 0, in the units of the scores. "auto": half the median distance of a row to its nearest
@@ -78,32 +88,42 @@ class LipOCC(BaseDetector):
     regularization : float, default=100.0
         lambda > 0, weight of the hinge against the Kantorovich-Rubinstein term.
     n_newton_steps : int or "auto", default="auto"
-        T >= 0 of Algorithm 1. "auto": 4.
+        T >= 0 of Algorithm 1. "auto": 2 for a network that starts from the data, else 4.
     domain : Domain or "auto", default="auto"
         B, in the units of the scores; must contain the data. "auto": a ball around the mean, half
         as wide again as the data; for images the box of the smallest to the largest pixel.
     negatives : callable or "auto", default="auto"
-        Q0, ``(x, domain, generator) -> z``. "auto": uniform on the domain.
+        Q0, ``(x, domain, generator) -> z``, see `negatives`. "auto": uniform on the domain; with
+        `novelty`, a third each uniform, noise around the data and shuffled marginals; for images
+        one in ten uniform, the others augmentations of the data.
     standardize : bool, default=True
         Bring every feature to mean 0 and variance 1 first; scores are then in standardised units.
         With False they are in the units of X.
-    threshold : {"contamination", "boundary"}, default="contamination"
-        Where a label becomes 1: PyOD's percentile, or S < 0.
+    threshold : {"contamination", "boundary", "conformal"}, default="contamination"
+        Where a label becomes 1: PyOD's percentile; S < 0; or where a quarter of the rows, held out
+        of training, says that at most a share `alpha` of new rows will be above (split conformal
+        prediction: for rows exchangeable with these, without other assumption).
+    alpha : float in (0, 1), default=0.05
+        False-alarm rate at most, for "conformal".
+    attack_radius : float, default=0.0
+        For "conformal": the rate holds also where every new row is moved by up to this l2 distance,
+        in the units of X.
     image_shape : tuple of int or None, default=None
         (height, width) or (channels, height, width) where rows are flattened images: for
         "conv", "conv-deep" and the automatic domain.
     max_iter : int or "auto", default="auto"
-        Gradient steps at most. "auto": 1,000.
+        Gradient steps at most. "auto": 100 for a network that starts from the data, else 1,000.
     batch_size : int, default=256
         Rows, and as many negatives, in a step.
     learning_rate : float, callable or "auto", default="auto"
-        A constant, or a function of the share of `max_iter` done. "auto": from 5e-3 linearly to 0.
+        A constant, or a function of the share of `max_iter` done. "auto": linearly to 0, from 1e-3
+        for a network that starts from the data, else from 5e-3.
     optimizer : {"adam", "rmsprop"} or callable, default="adam"
         On the Stiefel manifold. A callable receives parameter groups, those with ``stiefel=True``
         to be kept on the manifold, and returns a torch optimizer.
     sampler : callable or "auto", default="auto"
         Algorithm 1 or a variant: ``functools.partial(newton_raphson, ...)``. "auto": as the paper
-        prints it.
+        prints it, with the level -1.5 m for a network that starts from the data.
     n_warmup_steps : int, default=0
         First steps without Newton-Raphson.
     callbacks : sequence of Callback or None, default=None
@@ -118,7 +138,8 @@ class LipOCC(BaseDetector):
     Attributes
     ----------
     decision_scores_ : ndarray of shape (n,)
-        -S of the training rows.
+        -S of the training rows; rows that are centres of the network are left out of their own
+        score.
     threshold_ : float
         Rows with a greater score are labelled 1.
     labels_ : ndarray of shape (n,)
@@ -139,8 +160,8 @@ class LipOCC(BaseDetector):
     scaling_ : Scaling
         The affine map from X to the network's units.
     lipschitz_constant_ : float
-        Upper bound of \|score(x) - score(x')\| / \|x - x'\|_2 in the units of X: the product of the
-        layers' largest singular values over the smallest scale. ``inf`` where a module is unknown.
+        Proven upper bound of \|score(x) - score(x')\| / \|x - x'\|_2 in the units of X, for the
+        score in exact arithmetic: see `certificates`. ``inf`` where a module is unknown.
 
     References
     ----------
@@ -173,6 +194,7 @@ class LipOCC(BaseDetector):
         self,
         contamination: Any = 0.1,
         *,
+        novelty: bool = False,
         network: Any = "auto",
         margin: float | str = "auto",
         regularization: float = 100.0,
@@ -181,6 +203,8 @@ class LipOCC(BaseDetector):
         negatives: Proposal | str = "auto",
         standardize: bool = True,
         threshold: str = "contamination",
+        alpha: float = 0.05,
+        attack_radius: float = 0.0,
         image_shape: tuple[int, ...] | None = None,
         max_iter: int | str = "auto",
         batch_size: int = 256,
@@ -194,6 +218,7 @@ class LipOCC(BaseDetector):
         verbose: int = 0,
     ) -> None:
         super().__init__(contamination=contamination)
+        self.novelty = novelty
         self.network = network
         self.margin = margin
         self.regularization = regularization
@@ -202,6 +227,8 @@ class LipOCC(BaseDetector):
         self.negatives = negatives
         self.standardize = standardize
         self.threshold = threshold
+        self.alpha = alpha
+        self.attack_radius = attack_radius
         self.image_shape = image_shape
         self.max_iter = max_iter
         self.batch_size = batch_size
@@ -237,8 +264,10 @@ class LipOCC(BaseDetector):
         check_parameters(fitted.get_params(deep=False), type(self).__name__)
         rows = fitted._validate(X, reset=True)
         with local_generator(self.random_state) as rng:
-            fitted._learn(rows, rng)
-        fitted._set_threshold(rows)
+            calibration = fitted._hold_out(len(rows), rng)
+            seen = np.delete(np.arange(len(rows)), calibration)
+            fitted._learn(rows[seen] if len(calibration) else rows, rng)
+        fitted._set_threshold(rows, own=seen[fitted.__dict__.pop("_start")], held_out=calibration)
         self.__dict__ = fitted.__dict__
         return self
 
@@ -268,8 +297,9 @@ class LipOCC(BaseDetector):
         check_parameters(fitted.get_params(deep=False), type(self).__name__)
         rows = fitted._validate(X, reset=False)
         with local_generator(self.random_state) as rng:
-            fitted._continue(rows, rng)
-        fitted._set_threshold(rows)
+            calibration = fitted._hold_out(len(rows), rng)
+            fitted._continue(np.delete(rows, calibration, axis=0), rng)
+        fitted._set_threshold(rows, own=calibration[:0], held_out=calibration)
         self.__dict__ = fitted.__dict__
         return self
 
@@ -295,20 +325,6 @@ class LipOCC(BaseDetector):
         """
         check_is_fitted(self, "network_")
         return self._score(self._validate(X, reset=False))
-
-    def signed_distance(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return the learned signed distance to the boundary of the support.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-
-        Returns
-        -------
-        distance : ndarray of shape (n,)
-            S(x) = f(x) - m, positive inside; the negative of `decision_function`.
-        """
-        return -self.decision_function(X)
 
     def predict(self, X: npt.ArrayLike, return_confidence: bool = False) -> Any:
         """Label rows: 1 where the score exceeds `threshold_`, else 0.
@@ -374,27 +390,59 @@ class LipOCC(BaseDetector):
         self.scaling_ = Scaling.fit(X, standardize=self.standardize)
         self.margin_ = resolve_margin(self.margin, X, self.scaling_, rng)
         self.domain_ = resolve_domain(self.domain, X, self.scaling_, self.margin_, self.image_shape)
-        network = resolve_network(self.network, X.shape[1], self.image_shape, torch_generator(rng))
-        max_iter = AUTO_MAX_ITER if isinstance(self.max_iter, str) else self.max_iter
-        schedule = resolve_schedule(self.learning_rate)
-        self._train(network.to(device), X, max_iter=max_iter, schedule=schedule, rng=rng)
+        chosen = self._training_rows(X, rng)
+        rows = self._to_tensor(X[chosen])
+        contamination = 0.0
+        if not self.novelty:
+            known = isinstance(self.contamination, Real)
+            contamination = float(self.contamination) if known else 0.1
+            kept = inliers(rows.numpy(), contamination, rng)
+            chosen, rows = chosen[kept], rows[kept]
+        start = np.sort(rng.choice(len(rows), size=min(len(rows), _START), replace=False))
+        self._start = chosen[start]
+        network = resolve_network(
+            self.network,
+            X.shape[1],
+            torch_generator(rng),
+            image_shape=self.image_shape,
+            rows=rows[start],
+            margin=self.margin_ / self.scaling_.unit,
+            contamination=contamination,
+        )
+        plan = plan_training(network)
+        max_iter = plan.max_iter if isinstance(self.max_iter, str) else self.max_iter
+        schedule = resolve_schedule(self.learning_rate, plan)
+        self._train(network.to(device), rows, max_iter=max_iter, schedule=schedule, rng=rng)
 
     def _continue(self, X: npt.NDArray[Any], rng: np.random.Generator) -> None:
         """Train a copy of the network with one pass over X."""
         for rows in chunks(X):
             self.domain_ = self.domain_.enclose(torch.from_numpy(self.scaling_.to_scores(rows)))
         network = copy.deepcopy(self.network_).to(check_device(self.device))
-        rate = resolve_schedule(self.learning_rate)(0.0)
+        rate = resolve_schedule(self.learning_rate, plan_training(network))(0.0)
         history = self.history_
         max_iter = math.ceil(len(X) / self.batch_size)
-        self._train(network, X, max_iter=max_iter, schedule=lambda progress: rate, rng=rng)
+        rows = self._to_tensor(X[self._training_rows(X, rng)])
+        self._train(network, rows, max_iter=max_iter, schedule=lambda progress: rate, rng=rng)
         self.history_ = history + self.history_
         self.n_iter_ = len(self.history_)
+
+    def _training_rows(self, X: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[np.intp]:
+        """Choose the rows that training may see: all, as far as memory for a copy is bounded."""
+        n = min(len(X), max(_TRAINING_NUMBERS // X.shape[1], 1))
+        return np.sort(rng.choice(len(X), size=n, replace=False)) if n < len(X) else np.arange(n)
+
+    def _to_tensor(self, X: npt.NDArray[Any]) -> torch.Tensor:
+        """Bring rows to the network's units, in float32."""
+        rows = torch.empty(X.shape, dtype=torch.float32)
+        for batch, filled in zip(chunks(X), chunks(rows), strict=True):
+            filled.copy_(torch.from_numpy(self.scaling_.to_network(batch)))
+        return rows
 
     def _train(
         self,
         network: torch.nn.Module,
-        X: npt.NDArray[Any],
+        rows: torch.Tensor,
         *,
         max_iter: int,
         schedule: Schedule,
@@ -403,26 +451,35 @@ class LipOCC(BaseDetector):
         """Run Algorithm 2 in float32 and in the network's units; keep the network in float64."""
         device = next(network.parameters()).device
         network = network.float().train()
+        plan = plan_training(network)
         optimizer = _OPTIMIZERS.get(self.optimizer, self.optimizer)
         margin = self.margin_ / self.scaling_.unit
+        domain = self.scaling_.domain_to_network(self.domain_).to(torch.float32, device)
+        generator = torch_generator(rng, device)
         callbacks = [copy.copy(callback) for callback in self.callbacks or ()]
         self.history_ = train(
             network,
-            self._batches(X, device, rng),
-            domain=self.scaling_.domain_to_network(self.domain_).to(torch.float32, device),
+            self._batches(rows.to(device), generator),
+            domain=domain,
             margin=margin,
             loss=partial(hkr, margin=margin, regularization=self.regularization),
             optimizer=optimizer(parameter_groups(network)),
             schedule=schedule,
             max_iter=max_iter,
             n_newton_steps=(
-                AUTO_NEWTON_STEPS if isinstance(self.n_newton_steps, str) else self.n_newton_steps
+                plan.n_newton_steps if isinstance(self.n_newton_steps, str) else self.n_newton_steps
             ),
             n_warmup_steps=self.n_warmup_steps,
-            negatives=uniform if isinstance(self.negatives, str) else self.negatives,
-            sampler=newton_raphson if isinstance(self.sampler, str) else self.sampler,
+            negatives=resolve_negatives(
+                self.negatives,
+                domain=domain,
+                margin=margin,
+                novelty=self.novelty,
+                image_shape=self.image_shape,
+            ),
+            sampler=plan.sampler if isinstance(self.sampler, str) else self.sampler,
             callbacks=[*callbacks, *([ProgressBar()] if self.verbose else [])],
-            generator=torch_generator(rng, device),
+            generator=generator,
         )
         self.n_iter_ = len(self.history_)
         if not all(weight.isfinite().all() for weight in network.parameters()):
@@ -432,15 +489,14 @@ class LipOCC(BaseDetector):
             )
         self.network_ = network.double().eval()
         polish(self.network_)
-        self.lipschitz_constant_ = lipschitz_bound(self.network_) * self.scaling_.gain
+        proven = Certificate.of(self.network_, self.scaling_, self.margin_)
+        self.lipschitz_constant_ = proven.lipschitz_constant
 
-    def _batches(
-        self, X: npt.NDArray[Any], device: torch.device, rng: np.random.Generator
-    ) -> Iterator[torch.Tensor]:
-        """Draw independent rows of X for ever."""
+    def _batches(self, rows: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Draw independent rows for ever."""
+        size = (self.batch_size,)
         while True:
-            rows = X[rng.integers(len(X), size=self.batch_size)]
-            yield torch.from_numpy(self.scaling_.to_network(rows)).to(device, torch.float32)
+            yield rows[torch.randint(len(rows), size, generator=generator, device=generator.device)]
 
     def _score(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         device = next(self.network_.parameters()).device
@@ -453,15 +509,50 @@ class LipOCC(BaseDetector):
                 start += len(rows)
         return self.margin_ - self.scaling_.unit * scores
 
-    def _set_threshold(self, X: npt.NDArray[Any]) -> None:
+    def _hold_out(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+        """Choose the rows that calibrate a conformal threshold, and are not trained on."""
+        if self.threshold != "conformal":
+            return np.empty(0, dtype=np.intp)
+        least = minimum_calibration(self.alpha)
+        if n <= least:
+            raise ValueError(
+                f"alpha={self.alpha!r} needs at least {least + 1} rows for "
+                f"threshold='conformal', {least} of them to calibrate it, got {n}"
+            )
+        return rng.permutation(n)[: max(least, n // 4)]
+
+    def _set_threshold(
+        self,
+        X: npt.NDArray[Any],
+        *,
+        own: npt.NDArray[np.intp],
+        held_out: npt.NDArray[np.intp],
+    ) -> None:
+        """Score X and set threshold and labels.
+
+        Rows that the network holds as its `own` are scored as if it did not.
+        """
         self.decision_scores_ = self._score(X)
+        layers = [m for m in self.network_.modules() if isinstance(m, NearestSubspace)]
+        if len(own) and any(layer.leave_one_out for layer in layers):
+            self.network_.train()
+            self.decision_scores_[own] = self._score(X[own])
+            self.network_.eval()
         self._set_n_classes(None)
         self._process_decision_scores()
-        if self.threshold == "boundary":
-            self.threshold_ = 0.0
-            self.labels_ = (self.decision_scores_ > 0).astype(int)
-        elif not isinstance(self.contamination, Real):
-            self.threshold_ = self._threshold_of_object()
+        if self.threshold == "contamination":
+            if not isinstance(self.contamination, Real):
+                self.threshold_ = self._threshold_of_object()
+            return
+        self.threshold_ = 0.0
+        if self.threshold == "conformal":
+            self.threshold_ = conformal_threshold(
+                self.decision_scores_[held_out],
+                self.alpha,
+                radius=self.attack_radius,
+                lipschitz_constant=self.lipschitz_constant_,
+            )
+        self.labels_ = (self.decision_scores_ > self.threshold_).astype(int)
 
     def _threshold_of_object(self) -> float:
         """Return the threshold of an object in the units of the scores.

@@ -28,6 +28,7 @@ NOT_A_NUMBER = [float("nan"), float("inf"), "many", None, [1.0], True]
 NOT_A_COUNT = [1.5, "many", None, [1], True]
 REFUSED = {
     "contamination": [0, -0.1, 0.51, float("nan"), 1, None, "auto", [0.1], True, np.float32(0.1)],
+    "novelty": ["clean", None, 2],
     "network": ["conv2", None, 3, [8, 8]],
     "margin": [0, -1.0, *NOT_A_NUMBER],
     "regularization": [0, -1.0, "auto", *NOT_A_NUMBER],
@@ -36,6 +37,8 @@ REFUSED = {
     "negatives": ["normal", None, 3],
     "standardize": ["yes", None, 2],
     "threshold": ["percentile", None, 0.0],
+    "alpha": [0.0, 1.0, -0.1, True, *NOT_A_NUMBER],
+    "attack_radius": [-1.0, True, *NOT_A_NUMBER],
     "image_shape": [
         3,
         "13",

@@ -15,7 +15,9 @@ def _blurring_matrix(side: int, sigma: float) -> Tensor:
     """Return the matrix of a Gaussian blur of a line of pixels, zeros beyond its ends."""
     steps = torch.arange(side, dtype=torch.float64)
     reach = math.ceil(4 * sigma)
-    kernel = torch.exp(-torch.arange(-reach, reach + 1, dtype=torch.float64) ** 2 / (2 * sigma**2))
+    kernel = torch.exp(
+        -(torch.arange(-reach, reach + 1, dtype=torch.float64) ** 2) / (2 * sigma**2)
+    )
     distance = steps[:, None] - steps
     weights = torch.exp(-distance.square() / (2 * sigma**2)) / kernel.sum()
     return torch.where(distance.abs() <= reach, weights, 0.0)

@@ -1,0 +1,370 @@
+"""What a file may hold: plain data, arrays, known layers and names; nothing that runs.
+
+A value becomes JSON and tensors and comes back. Lists, text, numbers and None stand for themselves;
+everything else is an object with a "kind". Names are looked up among the public classes and
+functions of this package and some layers of torch: a file cannot bring in any other code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pyod_lipocc.lipschitz import OrthogonalConv2d
+from pyod_lipocc.training import Callback
+
+__all__ = ["Decoder", "Encoder"]
+
+_TORCH_LAYERS: tuple[type[nn.Module], ...] = (
+    nn.Conv2d,
+    nn.Flatten,
+    nn.Identity,
+    nn.Linear,
+    nn.ModuleList,
+    nn.ReLU,
+    nn.Sequential,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Unflatten,
+)
+_CALLABLES_FROM = (
+    *("domains", "lipschitz", "losses", "negatives", "sampler", "stiefel", "subspaces", "training"),
+)
+_BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+_SCALARS = {
+    np.dtype(name).name: np.dtype(name).type
+    for name in (
+        *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float16", "float32", "float64"),
+    )
+}
+_LARGEST_PADDING = 8  # in sides of the kernel
+_LARGEST_KERNEL = 7  # of an orthogonal convolution
+_OF_EVERY_MODULE = vars(nn.Module()).keys()
+
+_ACCEPTED = (
+    "numbers, text, None, lists, tuples and dicts of such, arrays, tensors, numpy generators, "
+    "layers, domains, callbacks and functions of pyod_lipocc, functools.partial of these, and "
+    f"{', '.join(f'torch.nn.{layer.__name__}' for layer in _TORCH_LAYERS)}"
+)
+
+
+def _known() -> dict[str, Any]:
+    """Return every class and function that a file may name."""
+    known: dict[str, Any] = {f"torch.{layer.__name__}": layer for layer in _TORCH_LAYERS}
+    for path, module in [*sys.modules.items()]:
+        if path.startswith("pyod_lipocc."):
+            for name in getattr(module, "__all__", ()):
+                value = getattr(module, name)
+                if getattr(value, "__module__", None) == path:
+                    known[name] = value
+    return known
+
+
+def _name(value: Any) -> str:
+    """Return the name under which a class or function may be known."""
+    prefix = "torch." if getattr(value, "__module__", "").startswith("torch.") else ""
+    return prefix + getattr(value, "__name__", "")
+
+
+def _is_layer(value: Any) -> bool:
+    return inspect.isclass(value) and issubclass(value, nn.Module)
+
+
+def _is_record(value: Any) -> bool:
+    """Tell whether a class is rebuilt by its constructor from the attributes of its instances."""
+    return inspect.isclass(value) and (
+        dataclasses.is_dataclass(value) or issubclass(value, Callback)
+    )
+
+
+def _is_callable(value: Any) -> bool:
+    """Tell whether a class or function may be a parameter: a pure one, which touches no file."""
+    if not (inspect.isclass(value) or inspect.isfunction(value)):
+        return False
+    package, _, module = value.__module__.partition(".")
+    return package == "torch" or module.split(".")[0] in _CALLABLES_FROM
+
+
+def _check_reach(layer: nn.Module) -> None:
+    """Refuse convolutions that need more memory than their weights account for."""
+    if isinstance(layer, nn.Conv2d):
+        padding = (*layer.padding, *layer._reversed_padding_repeated_twice)
+        reach = max((side for side in padding if not isinstance(side, str)), default=0)
+        largest = _LARGEST_PADDING * max(layer.weight.shape[2:])
+    elif isinstance(layer, OrthogonalConv2d):
+        reach, largest = layer.kernel_size, _LARGEST_KERNEL
+    else:
+        return
+    if reach > largest:
+        raise ValueError(f"a file holds convolutions that reach at most {largest} far: {layer!r}")
+
+
+class Encoder:
+    """Turns values into JSON and tensors.
+
+    Attributes
+    ----------
+    tensors : dict of str to Tensor
+        Contiguous copies on the CPU, named by where they were found.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._known = _known()
+        self._parameters: dict[int, str] = {}
+
+    def encode(self, value: Any, path: str) -> Any:
+        """Return what `json.dumps` accepts.
+
+        Parameters
+        ----------
+        value : object
+        path : str
+            Where it was found: names its tensors, and the value in errors.
+
+        Raises
+        ------
+        ValueError
+            If the value, or a part of it, is not what a file may hold.
+        """
+        exact = type(value)
+        if value is None or exact in (bool, int, str) or (exact is float and math.isfinite(value)):
+            return value
+        if exact is list:
+            return self._items(value, path)
+        if exact is float:
+            return {"kind": "float", "value": str(value)}
+        if exact is tuple:
+            return {"kind": "tuple", "items": self._items(value, path)}
+        if exact is dict and all(type(key) is str for key in value):
+            return {"kind": "dict", "items": self._values(value, path)}
+        if isinstance(value, np.generic) and value.dtype.name in _SCALARS:
+            number = self.encode(value.item(), path)
+            return {"kind": "scalar", "dtype": value.dtype.name, "value": number}
+        if exact is np.ndarray:
+            return self._array(value, path)
+        if exact in (Tensor, nn.Parameter):
+            return self._tensor(value, path)
+        if isinstance(value, nn.Module) and self._knows(exact):
+            return self._layer(value, path)
+        if exact is functools.partial:
+            return self._partial(value, path)
+        if exact in (np.random.Generator, np.random.RandomState):
+            return self._generator(value, path)
+        if _is_record(exact) and self._knows(exact):
+            return self._record(value, path)
+        if _is_callable(value) and self._knows(value):
+            return {"kind": "callable", "name": _name(value)}
+        raise ValueError(
+            f"{path} cannot be saved, got {value!r} of {exact.__module__}.{exact.__qualname__}: "
+            f"a file holds {_ACCEPTED}"
+        )
+
+    def _knows(self, value: Any) -> bool:
+        return self._known.get(_name(value)) is value
+
+    def _items(self, values: Any, path: str) -> list[Any]:
+        return [self.encode(value, f"{path}.{index}") for index, value in enumerate(values)]
+
+    def _values(self, values: Mapping[str, Any], path: str) -> dict[str, Any]:
+        return {name: self.encode(value, f"{path}.{name}") for name, value in values.items()}
+
+    def _store(self, tensor: Tensor, path: str) -> dict[str, Any]:
+        """Copy a tensor with its dimensions in the order of its memory: strides decide on bits."""
+        tensor = tensor.detach()
+        order = sorted(range(tensor.ndim), key=lambda axis: -tensor.stride()[axis])
+        while path in self.tensors:  # names of a dict may hold dots too
+            path += "+"
+        self.tensors[path] = tensor.permute(order).cpu().contiguous().clone()
+        return {"name": path} if order == [*range(tensor.ndim)] else {"name": path, "order": order}
+
+    def _array(self, array: np.ndarray, path: str) -> dict[str, Any]:
+        if array.dtype.kind in "OU" and all(type(text) is str for text in array.ravel().tolist()):
+            return {
+                "kind": "text array",
+                "object": array.dtype.kind == "O",
+                "shape": list(array.shape),
+                "items": array.ravel().tolist(),
+            }
+        try:
+            native = array.astype(array.dtype.newbyteorder("="), order="K")
+            stored = self._store(torch.from_numpy(native), path)
+        except TypeError as error:
+            raise ValueError(f"{path} cannot be saved, got dtype {array.dtype}: {error}") from error
+        return {"kind": "array", **stored, "writable": array.flags.writeable}
+
+    def _tensor(self, tensor: Tensor, path: str) -> dict[str, Any]:
+        if tensor.layout is not torch.strided:
+            raise ValueError(f"{path} cannot be saved: tensors must be dense, got {tensor.layout}")
+        if not isinstance(tensor, nn.Parameter):
+            return {"kind": "tensor", **self._store(tensor, path)}
+        if id(tensor) in self._parameters:
+            return {"kind": "shared parameter", "name": self._parameters[id(tensor)]}
+        stored = self._store(tensor, path)
+        self._parameters[id(tensor)] = stored["name"]
+        return {"kind": "parameter", **stored, "trainable": tensor.requires_grad}
+
+    def _layer(self, layer: nn.Module, path: str) -> dict[str, Any]:
+        """Take a layer apart as pickle does; its constructor, which may draw, need not run."""
+        own = {name: vars(layer)[name] for name in vars(layer).keys() - _OF_EVERY_MODULE}
+        parts = {
+            "attributes": dict(sorted(own.items())),
+            "parameters": layer._parameters,
+            "buffers": layer._buffers,
+            "layers": layer._modules,
+        }
+        named = {name: self._values(part, path) for name, part in parts.items() if part}
+        return {"kind": "layer", "name": _name(type(layer)), "training": layer.training, **named}
+
+    def _record(self, record: Any, path: str) -> dict[str, Any]:
+        is_dataclass = dataclasses.is_dataclass(record)
+        names = (
+            [field.name for field in dataclasses.fields(record)] if is_dataclass else vars(record)
+        )
+        values = {name: getattr(record, name) for name in names}
+        arguments = self._values(values, path)
+        return {"kind": "record", "name": _name(type(record)), "arguments": arguments}
+
+    def _partial(self, partial: functools.partial[Any], path: str) -> dict[str, Any]:
+        return {
+            "kind": "partial",
+            "function": self.encode(partial.func, path),
+            "arguments": self._items(partial.args, path),
+            "keywords": self._values(partial.keywords, path),
+        }
+
+    def _generator(
+        self, generator: np.random.Generator | np.random.RandomState, path: str
+    ) -> dict[str, Any]:
+        if isinstance(generator, np.random.RandomState):
+            state: Any = generator.get_state(legacy=False)
+        else:
+            state = generator.bit_generator.state
+        if state["bit_generator"] not in _BIT_GENERATORS:
+            raise ValueError(
+                f"{path} cannot be saved, got a generator of {state['bit_generator']!r}: "
+                f"accepted are {', '.join(_BIT_GENERATORS)}"
+            )
+        return {
+            "kind": "generator",
+            "legacy": isinstance(generator, np.random.RandomState),
+            "state": self.encode(dict(state), path),
+        }
+
+
+class Decoder:
+    """Turns what `Encoder` made back into values; raises almost anything on what it did not make.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Copied once each, to where torch likes tensors to lie.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        self._known = _known()
+        self._parameters: dict[str, nn.Parameter] = {}
+
+    def decode(self, node: Any) -> Any:
+        """Return the value that a piece of JSON stands for."""
+        if isinstance(node, list):
+            return [self.decode(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        kinds = {
+            "float": lambda: float(node["value"]),
+            "tuple": lambda: tuple(self.decode(node["items"])),
+            "dict": lambda: self.decode_values(node["items"]),
+            "scalar": lambda: _SCALARS[node["dtype"]](self.decode(node["value"])),
+            "text array": lambda: self._text_array(node),
+            "array": lambda: self._array(node),
+            "tensor": lambda: self._load(node),
+            "parameter": lambda: self._parameter(node),
+            "shared parameter": lambda: self._parameters[node["name"]],
+            "layer": lambda: self._layer(node),
+            "record": lambda: self._find(node["name"], _is_record)(
+                **self.decode_values(node["arguments"])
+            ),
+            "callable": lambda: self._find(node["name"], _is_callable),
+            "partial": lambda: functools.partial(
+                self.decode(node["function"]),
+                *self.decode(node["arguments"]),
+                **self.decode_values(node["keywords"]),
+            ),
+            "generator": lambda: self._generator(node),
+        }
+        return kinds[node["kind"]]()
+
+    def decode_values(self, nodes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of a JSON object that is not a kind itself."""
+        return {name: self.decode(node) for name, node in nodes.items()}
+
+    def _find(self, name: str, accepts: Any) -> Any:
+        found = self._known.get(name)
+        if found is None or not accepts(found):
+            raise ValueError(f"it names {name!r}, which this version does not know")
+        return found
+
+    def _load(self, node: Mapping[str, Any]) -> Tensor:
+        tensor = self._tensors[node["name"]]
+        order = node.get("order", [*range(tensor.ndim)])
+        return tensor.permute([order.index(axis) for axis in range(tensor.ndim)])
+
+    def _array(self, node: Mapping[str, Any]) -> np.ndarray:
+        array = self._load(node).numpy()
+        if not node["writable"]:
+            array.setflags(write=False)
+        return array
+
+    def _text_array(self, node: Mapping[str, Any]) -> np.ndarray:
+        if not all(type(text) is str for text in node["items"]):
+            raise ValueError("it holds a text array of other things than text")
+        kind = object if node["object"] else str
+        return np.array(node["items"], dtype=kind).reshape(node["shape"])
+
+    def _parameter(self, node: Mapping[str, Any]) -> nn.Parameter:
+        parameter = nn.Parameter(self._load(node), requires_grad=node["trainable"])
+        self._parameters[node["name"]] = parameter
+        return parameter
+
+    def _layer(self, node: Mapping[str, Any]) -> nn.Module:
+        kind = self._find(node["name"], _is_layer)
+        layer: nn.Module = kind.__new__(kind)
+        nn.Module.__init__(layer)
+        attributes = self.decode_values(node.get("attributes", {}))
+        replaced = [name for name in attributes if hasattr(layer, name)]
+        if replaced:
+            raise ValueError(f"it replaces {', '.join(replaced)} of {node['name']}")
+        vars(layer).update(attributes)
+        for name, part in self.decode_values(node.get("parameters", {})).items():
+            layer.register_parameter(name, part)
+        for name, part in self.decode_values(node.get("buffers", {})).items():
+            layer.register_buffer(name, part)
+        for name, part in self.decode_values(node.get("layers", {})).items():
+            layer.add_module(name, part)
+        layer.training = node["training"]
+        _check_reach(layer)
+        return layer
+
+    def _generator(self, node: Mapping[str, Any]) -> np.random.Generator | np.random.RandomState:
+        state = self.decode(node["state"])
+        if state["bit_generator"] not in _BIT_GENERATORS:
+            raise ValueError(f"it names {state['bit_generator']!r}, which is no bit generator")
+        bits = getattr(np.random, state["bit_generator"])(0)
+        if node["legacy"]:
+            generator = np.random.RandomState(bits)
+            generator.set_state(state)
+            return generator
+        bits.state = state
+        return np.random.Generator(bits)

@@ -1,0 +1,273 @@
+"""Adversaries: the empirical counterpart of a certificate.
+
+An attack looks for the point of an l2 ball around each row where a score is highest, or lowest.
+What it finds is a lower bound of what is possible; a certificate is an upper bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
+from pyod_lipocc.domains import Domain
+from pyod_lipocc.sampler import Score
+
+__all__ = ["nes_l2", "pgd_l2"]
+
+_SIGNS = {"raise": (1.0,), "lower": (-1.0,), "both": (1.0, -1.0)}
+
+Ascent = Callable[[Score, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""From an objective, points (n, d) and radii (n, 1): its values (n,), and where it rises (n, d)."""
+
+
+def pgd_l2(
+    score: Score,
+    X: Tensor,
+    radius: float | Tensor,
+    *,
+    n_steps: int = 50,
+    n_restarts: int = 5,
+    direction: str = "raise",
+    domain: Domain | None = None,
+    batch_size: int = 4096,
+    random_state: RandomState = None,
+) -> Tensor:
+    r"""Projected gradient descent, the standard attack with gradients.
+
+    .. math:: x_{t+1} = \Pi\big(x_t \pm \alpha_t r \, g / \|g\|_2\big), \qquad g = \nabla s(x_t)
+
+    with steps :math:`\alpha_t` that fall evenly from 1 to 1 / n_steps. The first start is the row
+    itself, from which the first step reaches the sphere; the others are uniform on the sphere. The
+    best point visited is kept. A linear score, or the distance to a point, is changed by exactly
+    its Lipschitz constant times the radius.
+
+    Parameters
+    ----------
+    score : callable
+        From points (n, d) to (n,) or (n, 1), differentiable by torch; each value depends on its own
+        row only.
+    X : Tensor of shape (n, d)
+        Rows to attack, in the units that `score` takes.
+    radius : float or Tensor of shape (n,)
+        l2 size of the attack, >= 0, in the units of X.
+    n_steps : int, default=50
+        Gradient steps from each start, at least 1.
+    n_restarts : int, default=5
+        Starts, at least 1.
+    direction : {"raise", "lower", "both"}, default="raise"
+        Where to push the score. "both" tries the two and keeps the larger change of each row.
+    domain : Domain, optional
+        Where attacked points must lie, such as a `Box` of valid pixels, in the units of X.
+    batch_size : int, default=4096
+        Rows attacked at once.
+    random_state : int, RandomState, Generator or None, default=None
+        Draws the starts; an int gives the same points each time.
+
+    Returns
+    -------
+    attacked : Tensor of shape (n, d)
+        At most `radius` from the rows, up to the rounding of coordinates, and in `domain`. A row
+        that nothing improves, or that is itself outside `domain`, comes back as it is.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    References
+    ----------
+    Madry et al., *Towards deep learning models resistant to adversarial attacks*, ICLR 2018.
+
+    Examples
+    --------
+    >>> X = torch.tensor([[3.0, 4.0]], dtype=torch.float64)
+    >>> attacked = pgd_l2(lambda x: x.norm(dim=1), X, 0.5, random_state=0)
+    >>> round(attacked.norm().item(), 12)
+    5.5
+    """
+    _check(n_steps=n_steps, n_restarts=n_restarts, batch_size=batch_size)
+    search = partial(_search, _gradient, 0.0, n_steps=n_steps, n_restarts=n_restarts)
+    return _attack(search, score, X, radius, direction, domain, batch_size, random_state)
+
+
+def nes_l2(
+    score: Score,
+    X: Tensor,
+    radius: float | Tensor,
+    *,
+    n_steps: int = 50,
+    n_restarts: int = 1,
+    direction: str = "raise",
+    domain: Domain | None = None,
+    batch_size: int = 4096,
+    random_state: RandomState = None,
+    n_directions: int = 8,
+) -> Tensor:
+    r"""Natural evolution strategies: `pgd_l2` with a gradient that is only estimated.
+
+    It needs values of the score alone, so it does not depend on the gradient being of any use:
+    :math:`g = \sum_i (s(x + \sigma u_i) - s(x - \sigma u_i))\, u_i` over Gaussian directions
+    :math:`u_i` of about unit length, :math:`\sigma = r / 10`, with a momentum of 0.9.
+
+    Parameters
+    ----------
+    score : callable
+        From points (n, d) to (n,) or (n, 1); need not be differentiable.
+    X, radius, n_steps, n_restarts, direction, domain, batch_size, random_state
+        As for `pgd_l2`.
+    n_directions : int, default=8
+        Directions of each estimate, at least 1: a step evaluates twice as many points and one more.
+
+    Returns
+    -------
+    attacked : Tensor of shape (n, d)
+        As of `pgd_l2`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    References
+    ----------
+    Ilyas et al., *Black-box adversarial attacks with limited queries and information*, ICML 2018.
+
+    Examples
+    --------
+    >>> X = torch.tensor([[3.0, 4.0]], dtype=torch.float64)
+    >>> attacked = nes_l2(lambda x: x.norm(dim=1), X, 0.5, direction="lower", random_state=0)
+    >>> round(attacked.norm().item(), 3)
+    4.5
+    """
+    _check(n_steps=n_steps, n_restarts=n_restarts, batch_size=batch_size, n_directions=n_directions)
+    estimate = partial(_estimate, n_directions=n_directions)
+    search = partial(_search, estimate, 0.9, n_steps=n_steps, n_restarts=n_restarts)
+    return _attack(search, score, X, radius, direction, domain, batch_size, random_state)
+
+
+def _check(**counts: int) -> None:
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be an int >= 1, got {value!r}")
+
+
+def _attack(
+    search: Callable[..., tuple[Tensor, Tensor]],
+    score: Score,
+    X: Tensor,
+    radius: float | Tensor,
+    direction: str,
+    domain: Domain | None,
+    batch_size: int,
+    random_state: RandomState,
+) -> Tensor:
+    """Run a search on every batch of rows, in one direction or both."""
+    if X.ndim != 2 or not X.is_floating_point():
+        raise ValueError(
+            f"X must be a matrix of floats (n, d), got {X.dtype} of shape {tuple(X.shape)}"
+        )
+    radii = torch.as_tensor(radius, dtype=X.dtype, device=X.device)
+    if radii.ndim > 1 or not bool(((radii >= 0) & radii.isfinite()).all()):
+        raise ValueError(f"radius must be one or n finite numbers >= 0, got {radius!r}")
+    if direction not in _SIGNS:
+        raise ValueError(f"direction must be one of {tuple(_SIGNS)}, got {direction!r}")
+    generator = torch_generator(numpy_generator(random_state), X.device)
+    radii = radii.expand(len(X)).unsqueeze(1)
+    attacked = X.detach().clone()
+    for start in range(0, len(X), batch_size):
+        rows = slice(start, start + batch_size)
+        change = X.new_zeros(len(X[rows]))
+        for sign in _SIGNS[direction]:
+            points, gain = search(
+                lambda z, sign=sign: sign * score(z).reshape(-1),
+                X[rows].detach(),
+                radii[rows],
+                domain=domain,
+                generator=generator,
+            )
+            better = gain > change
+            attacked[rows] = torch.where(better.unsqueeze(1), points, attacked[rows])
+            change = torch.where(better, gain, change)
+    return attacked
+
+
+def _search(
+    ascent: Ascent,
+    momentum: float,
+    objective: Score,
+    x: Tensor,
+    radius: Tensor,
+    *,
+    n_steps: int,
+    n_restarts: int,
+    domain: Domain | None,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Climb from several starts; return the best points visited and what they gain."""
+    with torch.no_grad():
+        at_rows = objective(x)
+    # A point that is projected on a convex domain comes no farther from a row in it.
+    free = torch.ones_like(at_rows, dtype=torch.bool) if domain is None else domain.contains(x)
+    best, highest = x, at_rows
+    for restart in range(n_restarts):
+        z, velocity = x, torch.zeros_like(x)
+        if restart:
+            z = _project(x + radius * _unit(_normal(x, generator)), x, radius, domain)
+        for step in range(n_steps + 1):
+            values, slope = ascent(objective, z, radius, generator)
+            better = (values > highest) & free
+            best = torch.where(better.unsqueeze(1), z, best)
+            highest = torch.where(better, values, highest)
+            velocity = momentum * velocity + _unit(slope)
+            length = radius * (1 - step / n_steps)
+            z = _project(z + length * _unit(velocity), x, radius, domain)
+    return best, highest - at_rows
+
+
+def _project(z: Tensor, x: Tensor, radius: Tensor, domain: Domain | None) -> Tensor:
+    """Pull points into the balls around rows x, and into the domain."""
+    offset = z - x
+    norm = torch.linalg.vector_norm(offset, dim=1, keepdim=True)
+    z = torch.where(norm > radius, x + offset * (radius / norm), z)
+    return z if domain is None else domain.project(z)
+
+
+def _gradient(
+    objective: Score, z: Tensor, radius: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        values = objective(z)
+        (gradient,) = torch.autograd.grad(values.sum(), z)
+    return values.detach(), gradient
+
+
+@torch.no_grad()
+def _estimate(
+    objective: Score,
+    z: Tensor,
+    radius: Tensor,
+    generator: torch.Generator,
+    *,
+    n_directions: int,
+) -> tuple[Tensor, Tensor]:
+    slope = torch.zeros_like(z)
+    for _ in range(n_directions):
+        u = _normal(z, generator) / z.shape[1] ** 0.5
+        probe = 0.1 * radius * u
+        slope += (objective(z + probe) - objective(z - probe)).unsqueeze(1) * u
+    return objective(z), slope
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Give rows the length 1; a row of zeros stays."""
+    norm = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return torch.where(norm > 0, vectors / norm, 0.0)

@@ -1,0 +1,59 @@
+"""Which rows of contaminated data look normal: the others lose their say in the training."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import pairwise_distances_chunked
+
+__all__ = ["inliers"]
+
+_REFERENCES = 2048
+_FEWEST_NEIGHBOURS = 5
+_WORKING_MEMORY = 64  # MB
+
+
+def inliers(
+    rows: npt.NDArray[np.floating], contamination: float, generator: np.random.Generator
+) -> npt.NDArray[np.intp]:
+    """Return the indices of the rows that are near to many others.
+
+    A row's outlyingness is its mean distance to the nearest 2 c of up to 2,048 reference rows, so
+    that c n outliers which lie together cannot vouch for each other. The most outlying 2 c of the
+    rows, at most half, are left out: twice the budget, because no outlier is recognised for
+    certain, and a normal row less costs less than an outlier more.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        In the units of the network.
+    contamination : float
+        c, in (0, 0.5].
+    generator : numpy.random.Generator
+        Chooses the references.
+
+    Returns
+    -------
+    kept : ndarray of int, sorted
+        At least half of the rows.
+
+    Examples
+    --------
+    >>> rows = np.array([[0.0], [0.1], [0.2], [0.3], [9.0], [0.4], [0.5], [0.6], [0.7], [0.8]])
+    >>> bool(4 in inliers(rows, 0.1, np.random.default_rng(0)))
+    False
+    """
+    n = len(rows)
+    share = min(2 * contamination, 0.5)
+    references = rows[generator.choice(n, size=min(n, _REFERENCES), replace=False)]
+    neighbours = min(max(_FEWEST_NEIGHBOURS, round(share * len(references))) + 1, len(references))
+
+    def outlyingness(distances: npt.NDArray[np.floating], _: int) -> npt.NDArray[np.floating]:
+        nearest = np.partition(distances, neighbours - 1, axis=1)[:, :neighbours]
+        return nearest.mean(axis=1, dtype=np.float64)
+
+    blocks = pairwise_distances_chunked(
+        rows, references, reduce_func=outlyingness, working_memory=_WORKING_MEMORY
+    )
+    ranked = np.argsort(np.concatenate(list(blocks)), kind="stable")
+    return np.sort(ranked[: n - int(share * n)])
