@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint benchmark toy clean
+.PHONY: demo test lint benchmark speed certify fuzz toy clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -26,6 +26,15 @@ benchmark: $(READY)
 	$(BIN)/benchopt run benchmarks --config benchmarks/configs/odds-contaminated.yml
 	$(BIN)/benchopt run benchmarks --config benchmarks/configs/mnist-one-class.yml
 	$(BIN)/python benchmarks/report.py
+
+speed: $(READY)
+	$(BIN)/python benchmarks/speed/run.py
+
+certify: $(READY)
+	$(BIN)/python benchmarks/certify.py
+
+fuzz: $(READY)
+	$(BIN)/python benchmarks/fuzz_files.py
 
 toy: $(READY)
 	$(BIN)/python examples/toy_experiment.py --hidden 128 128 128 128

@@ -9,10 +9,16 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
+    "deployment.py": [],
     "ensemble.py": [],
+    "figures.py": [
+        *("synthesis", "histograms", "contours", "certified", "explanation", "history"),
+        *("--digits", "0", "--max-iter", "20", "--output", "figures"),
+    ],
     "lipocc_example.py": [],
     "mnist_one_class.py": ["--embedded", "--digits", "0", "--minutes", "0.02", "--hidden", "32"],
     "novelty_detection.py": [],
+    "signed_distance.py": ["--quick", "--networks", "dense", "--output", "sd"],
     "sklearn_pipeline.py": [],
     "toy_experiment.py": [
         *("--sets", "two-moons", "--hidden", "16", "16", "--max-iter", "100", "--output", "toy"),
