@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+
+from report_section import ACCURACIES, CERTIFIED, Section, markdown, percent
 
 BENCHMARK = Path(__file__).parent
 KEY = ["dataset", "set", "split", "solver", "repetition", "threads"]
-ACCURACIES = {
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "precision_at_n": "precision@n",
-    "best_threshold_accuracy": "best accuracy",
-}
 MEASURED = [
     *ACCURACIES,
+    *CERTIFIED,
+    "lipschitz_constant",
+    "gradient_norm",
+    "contamination",
+    "alarm_rate",
+    "false_alarm_rate",
     "fit_seconds",
     "fit_cpu_seconds",
     "score_seconds",
@@ -36,15 +37,7 @@ MEASURED = [
     "n_features",
     "version",
 ]
-# in the order of the columns of every table
-STYLES = {
-    "LipOCC": {"color": "C3", "marker": "o"},
-    "OCSVM": {"color": "C0", "marker": "s"},
-    "IForest": {"color": "C2", "marker": "^"},
-    "DeepSVDD": {"color": "C4", "marker": "D"},
-    "KNN[k=1]": {"color": "C1", "marker": "v"},
-    "KNN[k=5]": {"color": "C5", "marker": "P"},
-}
+ABLATION = "LipOCC-ablation"
 
 
 @dataclass(frozen=True)
@@ -60,12 +53,20 @@ class Protocol:
         Name of the configuration that runs it.
     datasets : dict of str to str
         The data sets of the benchmark that it shows, and what they are.
+    ablation : bool
+        It shows the variants of LipOCC only; the others show all detectors but these.
     """
 
     name: str
     title: str
     config: str
     datasets: dict[str, str]
+    ablation: bool = False
+
+    def covers(self, runs: pd.DataFrame) -> pd.Series:
+        """Tell which runs it shows."""
+        varied = runs["solver"].str.startswith(ABLATION)
+        return runs["dataset"].isin(self.datasets) & (varied == self.ablation)
 
 
 PROTOCOLS = (
@@ -115,6 +116,16 @@ PROTOCOLS = (
             "of a box twice as long and as wide, some of which fall among the members."
         },
     ),
+    Protocol(
+        "ablation",
+        "Ablation",
+        "ablation.yml",
+        {
+            "odds-contaminated": "Eight ODDS sets, five splits.",
+            "mnist-one-class": "Two digits.",
+        },
+        ablation=True,
+    ),
 )
 
 
@@ -131,13 +142,15 @@ def read_benchopt(file: Path) -> pd.DataFrame:
         "repetition": raw["idx_rep"],
         "threads": raw["p_obj_threads"],
     }
-    measured = {name: raw[f"objective_{name}"] for name in MEASURED}
+    # earlier runs measured less
+    unknown = pd.Series(np.nan, raw.index)
+    measured = {name: raw.get(f"objective_{name}", unknown) for name in MEASURED}
     return pd.DataFrame({**named, **measured, "cpu": raw["system-processor"]})
 
 
 def read_kept(file: Path) -> pd.DataFrame:
-    """Return the runs of an earlier report."""
-    return pd.read_csv(file, dtype={"set": str})
+    """Return the runs of an earlier report; what it did not know is nan."""
+    return pd.read_csv(file, dtype={"set": str}).reindex(columns=[*KEY, *MEASURED, "cpu"])
 
 
 def newest(runs: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -160,146 +173,28 @@ def numbers_in_order(column: pd.Series) -> pd.Series:
     return column.str.replace(r"^\d+", lambda number: number[0].zfill(4), regex=True)
 
 
-def markdown(rows: list[list[str]]) -> str:
-    """Return a table whose first row is its header, all columns but the first to the right."""
-    header, *body = rows
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *body]) + "\n"
-
-
-def percent(values: pd.Series) -> str:
-    """Return "mean ± standard deviation" in percent; the mean alone of a single value."""
-    if not values.count():
-        return "-"
-    spread = f" ± {100 * values.std():.1f}" if values.count() > 1 else ""
-    return f"{100 * values.mean():.1f}{spread}"
-
-
-def seconds(values: pd.Series) -> str:
-    """Return the mean with three digits."""
-    value = values.mean()
-    if np.isnan(value):
-        return "-"
-    return f"{value:.3f}" if value < 1 else f"{value:.1f}"
-
-
-class Section:
-    """The tables and the figure of one data set of the benchmark.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        Its rows, as `newest` returns them.
-    """
-
-    def __init__(self, runs: pd.DataFrame) -> None:
-        self.runs = runs
-        found = set(runs["solver"])
-        self.solvers = [name for name in STYLES if name in found] + sorted(found - set(STYLES))
-        self.sets = list(dict.fromkeys(runs["set"]))
-        draws = runs.groupby(["set", "solver"]).size().unstack(fill_value=0)
-        self.n_draws = draws.to_numpy().max()
-        # a mean over sets compares detectors only where all have finished
-        self.common = [name for name in self.sets if draws.loc[name].min() == self.n_draws]
-
-    def values(self, solver: str, column: str, name: str | None = None) -> pd.Series:
-        """Return a solver's values on one set; or, for each draw, the mean of the common sets."""
-        runs = self.runs[self.runs["solver"] == solver]
-        if name is not None:
-            return runs.loc[runs["set"] == name, column]
-        common = runs[runs["set"].isin(self.common)]
-        return common.groupby(["split", "repetition"])[column].mean()
-
-    def summary(self) -> str:
-        rows = [["detector", *ACCURACIES.values(), "fit CPU s", "score CPU s", "peak MiB"]]
-        for solver in self.solvers:
-            memory = self.values(solver, "peak_memory_mb").mean()
-            rows.append(
-                [
-                    solver,
-                    *(percent(self.values(solver, column)) for column in ACCURACIES),
-                    seconds(self.values(solver, "fit_cpu_seconds")),
-                    seconds(self.values(solver, "score_cpu_seconds")),
-                    "-" if np.isnan(memory) else f"{memory:.1f}",
-                ]
-            )
-        return markdown(rows)
-
-    def accuracy(self, column: str) -> str:
-        """Return a table of sets by solvers, the best mean of each row in bold."""
-        rows = [["set", *self.solvers]]
-        for name in [*self.sets, None]:
-            values = [self.values(solver, column, name) for solver in self.solvers]
-            rows.append([name or f"mean of {len(self.common)}", *self._cells(values)])
-        return markdown(rows)
-
-    def _cells(self, row: list[pd.Series]) -> Iterator[str]:
-        best = max((round(values.mean(), 3) for values in row if values.count()), default=None)
-        for values in row:
-            cell = percent(values)
-            if round(values.mean(), 3) == best:
-                cell = f"**{cell}**"
-            if 0 < values.count() < self.n_draws:
-                cell += f" ({values.count()} of {self.n_draws})"
-            yield cell
-
-    def costs(self) -> str:
-        rows = [["set", "n x d", *self.solvers]]
-        for name in self.sets:
-            first = self.runs[self.runs["set"] == name].iloc[0]
-            rows.append([name, f"{first.n_train} x {first.n_features}"])
-            for solver in self.solvers:
-                fit, score = (
-                    seconds(self.values(solver, column, name))
-                    for column in ("fit_cpu_seconds", "score_cpu_seconds")
-                )
-                rows[-1].append(f"{fit} / {score}")
-        return markdown(rows)
-
-    def figure(self) -> Figure:
-        """Return ROC AUC by set beside mean ROC AUC against mean CPU seconds of fitting."""
-        figure = Figure(figsize=(11, max(3.5, 1.5 + 0.28 * len(self.sets))), layout="constrained")
-        by_set, by_cost = figure.subplots(ncols=2, width_ratios=[3, 2])
-        for place, solver in enumerate(self.solvers):
-            style = {"linestyle": "", **STYLES.get(solver, {"marker": "x"})}
-            values = [100 * self.values(solver, "roc_auc", name) for name in self.sets]
-            offset = (place - (len(self.solvers) - 1) / 2) / (2 * len(self.solvers))
-            by_set.errorbar(
-                [value.mean() for value in values],
-                np.arange(len(values)) + offset,
-                xerr=[value.std() if value.count() > 1 else 0.0 for value in values],
-                **style, markersize=4, elinewidth=0.7, label=solver,
-            )  # fmt: skip
-            roc_auc = 100 * self.values(solver, "roc_auc").mean()
-            by_cost.plot(self.values(solver, "fit_cpu_seconds").mean(), roc_auc, **style)
-        by_set.set_yticks(range(len(self.sets)), self.sets)
-        by_set.invert_yaxis()
-        by_set.set_xlabel("ROC AUC, %")
-        by_cost.set_xscale("log")
-        by_cost.margins(0.15)
-        by_cost.set_xlabel(f"CPU seconds to fit, mean of {len(self.common)} sets")
-        by_cost.set_ylabel("ROC AUC, %")
-        for axes in (by_set, by_cost):
-            axes.grid(alpha=0.3)
-        figure.legend(*by_set.get_legend_handles_labels(), loc="outside upper center", ncols=6)
-        return figure
-
-    def markdown(self, figure: str) -> str:
-        spread = f"± is the standard deviation over {self.n_draws} draws."
-        parts = [
-            f"Means of {len(self.common)} sets of {len(self.sets)}: those that every detector has "
-            f"finished. Accuracy in percent. {spread if self.n_draws > 1 else ''}".rstrip()
-            + "\n",
-            self.summary(),
-            f"![ROC AUC by set, and against CPU seconds of fitting]({figure})\n",
-            "### ROC AUC\n",
-            self.accuracy("roc_auc"),
-            "### Precision at n, n the number of outliers\n",
-            self.accuracy("precision_at_n"),
-            "### CPU seconds to fit / to score the test part\n",
-            self.costs(),
+def ablation_table(runs: pd.DataFrame) -> str:
+    """Return ROC AUC by variant: the mean of the tables, and each image set under attack or not."""
+    columns = [("odds-contaminated", None, "roc_auc")]
+    for digit in sorted(set(runs.loc[runs["dataset"] == "mnist-one-class", "set"])):
+        columns += [
+            ("mnist-one-class", digit, column) for column in ("roc_auc", "certified_roc_auc_36")
         ]
-        return "\n".join(parts)
+    names = {"roc_auc": "", "certified_roc_auc_36": " certified at 36/255"}
+    sections = {name: Section(part) for name, part in runs.groupby("dataset")}
+    rows = [["variant"]]
+    for dataset, one, column in columns:
+        if dataset in sections:
+            which = f"mean of {len(sections[dataset].common)}" if one is None else one
+            rows[0].append(f"{dataset} {which}{names[column]}")
+    for solver in dict.fromkeys(runs["solver"]):
+        cells = [
+            percent(sections[dataset].values(solver, column, one))
+            for dataset, one, column in columns
+            if dataset in sections
+        ]
+        rows.append([solver.removeprefix(f"{ABLATION}[variant=").removesuffix("]"), *cells])
+    return markdown(rows)
 
 
 def page(protocol: Protocol, runs: pd.DataFrame, sections: dict[str, Section]) -> str:
@@ -318,6 +213,16 @@ def page(protocol: Protocol, runs: pd.DataFrame, sections: dict[str, Section]) -
         "wall-clock time); peak MiB is how far the resident set grew, a lower bound; best accuracy "
         "is that of the best threshold. [How they are measured](../benchmark_utils/measure.py).\n",
     ]
+    if protocol.ablation:
+        parts += [
+            "LipOCC with one ingredient changed, on the sets on which choices are made; a variant "
+            "that does not differ from the default on a data set is not run there. ROC AUC in "
+            "percent, ± the standard deviation over the splits.\n",
+            ablation_table(runs),
+        ]
+        return "\n".join(parts)
+    if len(sections) > 1:
+        parts.append(Section(runs).lead())
     for name, section in sections.items():
         parts += [f"## {name}\n", protocol.datasets[name] + "\n", section.markdown(f"{name}.png")]
     return "\n".join(parts)
@@ -326,7 +231,7 @@ def page(protocol: Protocol, runs: pd.DataFrame, sections: dict[str, Section]) -
 def write(protocol: Protocol, measured: list[pd.DataFrame], folder: Path) -> bool:
     """Update a protocol's runs, page and figures; return whether there is any run of it."""
     file = folder / f"{protocol.name}.csv"
-    runs = [part[part["dataset"].isin(protocol.datasets)] for part in measured]
+    runs = [part[protocol.covers(part)] for part in measured]
     if file.exists():
         runs.insert(0, read_kept(file))
     if not any(map(len, runs)):
@@ -338,7 +243,7 @@ def write(protocol: Protocol, measured: list[pd.DataFrame], folder: Path) -> boo
         for name in protocol.datasets
         if name in set(kept["dataset"])
     }
-    for name, section in sections.items():
+    for name, section in () if protocol.ablation else sections.items():
         section.figure().savefig(folder / f"{name}.png", dpi=100, metadata={"Software": None})
     (folder / f"{protocol.name}.md").write_text(page(protocol, kept, sections), encoding="utf-8")
     return True

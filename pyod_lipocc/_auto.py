@@ -150,7 +150,7 @@ def resolve_network(
     image_shape : tuple of int or None
         Handed to a builder that takes it and has no value of its own.
     **of_data
-        What else a builder may take: `rows`, `margin` and `contamination`.
+        What else a builder may take: `rows`, `normal`, `margin` and `contamination`.
 
     Returns
     -------
@@ -276,4 +276,4 @@ def resolve_negatives(
 
 
 _LEARNED = Plan(1000, 4, LinearDecay(5e-3, 0.0), newton_raphson)
-_STARTED = Plan(100, 2, LinearDecay(1e-3, 0.0), partial(newton_raphson, level=-1.5))
+_STARTED = Plan(50, 1, LinearDecay(1e-3, 0.0), partial(newton_raphson, level=-1.5))

@@ -17,7 +17,7 @@ __all__ = ["CHUNK", "Scaling", "chunks"]
 
 _FARTHEST = 1e140
 
-CHUNK = 1024
+CHUNK = 512
 """Rows handled at once wherever all of X is read: memory is bounded by it, not by n."""
 
 

@@ -48,7 +48,9 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
-_START = 8192  # rows that a network may start from
+_START = {"table": 4096, "images": 8192}  # rows that a network may start from, at most
+_FEWEST_TO_HOLD_OUT = 1000
+_MOST_HELD_OUT = 1000
 _TRAINING_NUMBERS = 2**25  # numbers held in float32 for training
 
 
@@ -80,7 +82,8 @@ class LipOCC(FittedMethods, BaseDetector):
         "conv": the paper's Table 2, "conv-deep": its follow-up's; both need `image_shape`. A module
         is copied and trained; a callable receives the number of features, a keyword `generator`
         (torch.Generator) and those that it takes of `image_shape`, `rows` (data to start from, in
-        the network's units), `margin` and `contamination`, and returns a module, such as
+        the network's units), `normal` (which of them look it), `margin` and `contamination`, and
+        returns a module, such as
         ``functools.partial(dense, hidden=(512,) * 4)``. Modules map (n, d) to (n, 1) or (n,).
     margin : float or "auto", default="auto"
         m > 0, in the units of the scores. "auto": half the median distance of a row to its nearest
@@ -88,7 +91,8 @@ class LipOCC(FittedMethods, BaseDetector):
     regularization : float, default=100.0
         lambda > 0, weight of the hinge against the Kantorovich-Rubinstein term.
     n_newton_steps : int or "auto", default="auto"
-        T >= 0 of Algorithm 1. "auto": 2 for a network that starts from the data, else 4.
+        T >= 0 of Algorithm 1. "auto": 4; 1 for a network that starts from the data,
+        which is a distance function: one step reaches the level.
     domain : Domain or "auto", default="auto"
         B, in the units of the scores; must contain the data. "auto": a ball around the mean, half
         as wide again as the data; for images the box of the smallest to the largest pixel.
@@ -112,7 +116,7 @@ class LipOCC(FittedMethods, BaseDetector):
         (height, width) or (channels, height, width) where rows are flattened images: for
         "conv", "conv-deep" and the automatic domain.
     max_iter : int or "auto", default="auto"
-        Gradient steps at most. "auto": 100 for a network that starts from the data, else 1,000.
+        Gradient steps at most. "auto": 50 for a network that starts from the data, else 1,000.
     batch_size : int, default=256
         Rows, and as many negatives, in a step.
     learning_rate : float, callable or "auto", default="auto"
@@ -138,8 +142,9 @@ class LipOCC(FittedMethods, BaseDetector):
     Attributes
     ----------
     decision_scores_ : ndarray of shape (n,)
-        -S of the training rows; rows that are centres of the network are left out of their own
-        score.
+        -S of the training rows as if they were new: rows that are centres of the network are left
+        out of their own score; for images and other networks, from 1,000 rows on, a twentieth,
+        at most 1,000, is held out of training and shows by how much the others must be raised.
     threshold_ : float
         Rows with a greater score are labelled 1.
     labels_ : ndarray of shape (n,)
@@ -392,13 +397,14 @@ class LipOCC(FittedMethods, BaseDetector):
         self.domain_ = resolve_domain(self.domain, X, self.scaling_, self.margin_, self.image_shape)
         chosen = self._training_rows(X, rng)
         rows = self._to_tensor(X[chosen])
+        most = _START["table" if self.image_shape is None else "images"]
+        start = np.sort(rng.choice(len(rows), size=min(len(rows), most), replace=False))
+        normal = torch.ones(len(rows), dtype=torch.bool)
         contamination = 0.0
         if not self.novelty:
-            known = isinstance(self.contamination, Real)
-            contamination = float(self.contamination) if known else 0.1
-            kept = inliers(rows.numpy(), contamination, rng)
-            chosen, rows = chosen[kept], rows[kept]
-        start = np.sort(rng.choice(len(rows), size=min(len(rows), _START), replace=False))
+            contamination = self._share_of_outliers
+            normal[:] = False
+            normal[inliers(rows.numpy(), contamination, rng)] = True
         self._start = chosen[start]
         network = resolve_network(
             self.network,
@@ -406,9 +412,11 @@ class LipOCC(FittedMethods, BaseDetector):
             torch_generator(rng),
             image_shape=self.image_shape,
             rows=rows[start],
+            normal=normal[start],
             margin=self.margin_ / self.scaling_.unit,
             contamination=contamination,
         )
+        rows = rows[normal] if contamination else rows
         plan = plan_training(network)
         max_iter = plan.max_iter if isinstance(self.max_iter, str) else self.max_iter
         schedule = resolve_schedule(self.learning_rate, plan)
@@ -510,16 +518,19 @@ class LipOCC(FittedMethods, BaseDetector):
         return self.margin_ - self.scaling_.unit * scores
 
     def _hold_out(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-        """Choose the rows that calibrate a conformal threshold, and are not trained on."""
-        if self.threshold != "conformal":
+        """Choose the rows that are not trained on, for a threshold that new rows will respect."""
+        if self.threshold == "conformal":
+            least = minimum_calibration(self.alpha)
+            if n <= least:
+                raise ValueError(
+                    f"alpha={self.alpha!r} needs at least {least + 1} rows for "
+                    f"threshold='conformal', {least} of them to calibrate it, got {n}"
+                )
+            return rng.permutation(n)[: max(least, n // 4)]
+        leaves_rows_out = self.image_shape is None and self.network in ("auto", "nearest-subspace")
+        if leaves_rows_out or n < _FEWEST_TO_HOLD_OUT:
             return np.empty(0, dtype=np.intp)
-        least = minimum_calibration(self.alpha)
-        if n <= least:
-            raise ValueError(
-                f"alpha={self.alpha!r} needs at least {least + 1} rows for "
-                f"threshold='conformal', {least} of them to calibrate it, got {n}"
-            )
-        return rng.permutation(n)[: max(least, n // 4)]
+        return rng.permutation(n)[: min(n // 20, _MOST_HELD_OUT)]
 
     def _set_threshold(
         self,
@@ -530,7 +541,8 @@ class LipOCC(FittedMethods, BaseDetector):
     ) -> None:
         """Score X and set threshold and labels.
 
-        Rows that the network holds as its `own` are scored as if it did not.
+        Rows that the network holds as its `own` are scored as if it did not. Where rows were held
+        out, the others are raised by what training has lowered them, as the percentile shows.
         """
         self.decision_scores_ = self._score(X)
         layers = [m for m in self.network_.modules() if isinstance(m, NearestSubspace)]
@@ -538,6 +550,13 @@ class LipOCC(FittedMethods, BaseDetector):
             self.network_.train()
             self.decision_scores_[own] = self._score(X[own])
             self.network_.eval()
+        elif len(held_out):
+            seen = np.delete(np.arange(len(X)), held_out)
+            level = 1 - self._share_of_outliers
+            unseen, lowered = (
+                np.quantile(self.decision_scores_[i], level) for i in (held_out, seen)
+            )
+            self.decision_scores_[seen] += max(unseen - lowered, 0.0)
         self._set_n_classes(None)
         self._process_decision_scores()
         if self.threshold == "contamination":
@@ -553,6 +572,11 @@ class LipOCC(FittedMethods, BaseDetector):
                 lipschitz_constant=self.lipschitz_constant_,
             )
         self.labels_ = (self.decision_scores_ > self.threshold_).astype(int)
+
+    @property
+    def _share_of_outliers(self) -> float:
+        """Contamination as a number; PyOD's default where an object finds the threshold."""
+        return float(self.contamination) if isinstance(self.contamination, Real) else 0.1
 
     def _threshold_of_object(self) -> float:
         """Return the threshold of an object in the units of the scores.

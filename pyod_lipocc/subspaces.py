@@ -24,14 +24,20 @@ _SETTLED = 0.995  # share of the rows that keep their component
 _BATCH = 1024
 
 
-def prototypes(rows: Tensor, n_nearest: int) -> NearestSubspace:
-    """Build the mean distance to the nearest rows, every row a centre: nearest neighbours.
+@torch.no_grad()
+def prototypes(rows: Tensor, n_nearest: int, *, isolation: float = 0.0) -> NearestSubspace:
+    r"""Build the mean distance to the nearest rows, every row a centre: nearest neighbours.
+
+    With `isolation` the offset of a row is that many times its mean distance to the nearest tenth
+    of the others: rows far from most others, as outliers are, hardly count as neighbours.
 
     Parameters
     ----------
     rows : Tensor of shape (n, d)
     n_nearest : int
         j; at most n - 1 are used.
+    isolation : float, default=0.0
+        Not negative.
 
     Returns
     -------
@@ -40,9 +46,13 @@ def prototypes(rows: Tensor, n_nearest: int) -> NearestSubspace:
     """
     n, d = rows.shape
     used = max(1, min(n_nearest, n - 1))
-    generator = torch.Generator()  # the global one stays: what is drawn is overwritten
-    network = NearestSubspace(d, n, n_nearest=used, leave_one_out=n > 1, generator=generator)
+    network = NearestSubspace(d, n, n_nearest=used, leave_one_out=n > 1)
     network.assign(centers=rows)
+    if isolation:
+        others = max(n // 10, 1)
+        distances = (torch.cdist(batch, rows) for batch in rows.split(_BATCH))
+        nearest = [part.topk(min(others + 1, n), largest=False).values for part in distances]
+        network.assign(offset=isolation * torch.cat(nearest).sum(1) / others)
     return network
 
 
@@ -143,6 +153,7 @@ def nearest_subspace(
     n_features: int,
     *,
     rows: Tensor,
+    normal: Tensor | None = None,
     margin: float = 0.0,
     contamination: float = 0.0,
     image_shape: Sequence[int] | None = None,
@@ -150,9 +161,9 @@ def nearest_subspace(
 ) -> nn.Module:
     """Build the network that is nearest to the data before any training: one rule for all data.
 
-    Tables: the mean distance to the 2 nearest rows; where the rows may be contaminated, to the 5
-    nearest, averaged with the distance to the principal subspace of 90 % of the variance: a few
-    outliers that are neighbours of each other do not bend it.
+    Tables: the mean distance to the 2 nearest rows. Where the rows may be contaminated, to the 5
+    nearest, isolated ones pushed away, averaged with the distance to the principal subspace of 90 %
+    of the variance: a few outliers that are neighbours of each other do not bend it.
 
     Images, from 1,000 on: behind a Gaussian blur of a fortieth of their side, up to 30 subspaces of
     12 directions, one for 200 images, the mean height of the 2 nearest; the mean of three such
@@ -164,10 +175,12 @@ def nearest_subspace(
         d.
     rows : Tensor of shape (n, d)
         Data to start from.
+    normal : Tensor of bool of shape (n,) or None, default=None
+        Rows that look normal; None: all. The others are centres of tables only, pushed away.
     margin : float, default=0.0
         m: f is at least m on all rows but the most distant 5 %, or as many as `contamination` says.
     contamination : float, default=0.0
-        Share of outliers that `rows` were cleaned of, as well as could be.
+        Share of outliers among `rows`.
     image_shape : sequence of int or None, default=None
         (height, width) or (channels, height, width) where rows are flattened images.
     generator : torch.Generator, optional
@@ -189,22 +202,23 @@ def nearest_subspace(
     seed = int(torch.randint(2**31, (), generator=generator))
     filters: list[nn.Module] = []
     experts: list[NearestSubspace]
-    n_components = min(len(rows) // _ROWS_OF_A_COMPONENT, _MOST_COMPONENTS)
+    members = rows if normal is None else rows[normal]
+    n_components = min(len(members) // _ROWS_OF_A_COMPONENT, _MOST_COMPONENTS)
     if image_shape is not None and n_components >= _FEWEST_COMPONENTS:
         blur = GaussianBlur(image_shape, min(image_shape[-2:]) / _PIXELS_OF_BLUR)
         filters = [blur]
-        blurred = torch.cat([blur(batch) for batch in rows.split(_BATCH)])
+        blurred = torch.cat([blur(batch) for batch in members.split(_BATCH)])
         directions = min(_DIRECTIONS, n_features - 1)
         experts = [
             k_subspaces(blurred, n_components, directions, n_nearest=2, seed=seed + start)
             for start in range(_STARTS)
         ]
     elif contamination > 0:
-        experts = [prototypes(rows, n_nearest=5), principal_subspace(rows)]
+        experts = [prototypes(rows, n_nearest=5, isolation=1.0), principal_subspace(members)]
     else:
         experts = [prototypes(rows, n_nearest=2)]
     network = nn.Sequential(*filters, experts[0] if len(experts) == 1 else Mean(*experts))
-    _place(network, experts, rows, margin, max(contamination, 0.05))
+    _place(network, experts, members, margin, max(contamination, 0.05))
     return network
 
 

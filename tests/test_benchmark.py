@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import subprocess
 import sys
@@ -55,18 +55,25 @@ def benchmark() -> Benchmark:
 
 @pytest.fixture(scope="module")
 def report():
-    spec = importlib.util.spec_from_file_location("report", FOLDER / "report.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["report"] = module
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        yield importlib.import_module("report")
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("embedded")
     config = ["--config", str(FOLDER / "configs" / "embedded.yml")]
-    selected = ["-s", "IForest", "-s", "KNN", "-d", "digits-one-class[set=[3,8]]"]
+    selected = [
+        "-s",
+        "IForest",
+        "-s",
+        "KNN",
+        "-s",
+        "KNN-largest",
+        "-d",
+        "digits-one-class[set=[3,8]]",
+    ]
     output = folder / "embedded.parquet"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCHOPT_CACHE", str(folder / "cache"))
@@ -92,7 +99,16 @@ def test_every_data_set_and_solver_loads(benchmark):
         "odds-one-class",
         "adbench-one-class",
     }
-    assert {"LipOCC", "OCSVM", "IForest", "DeepSVDD", "KNN"} == set(benchmark.get_solver_names())
+    assert set(benchmark.get_solver_names()) == {
+        "LipOCC",
+        "LipOCC-ablation",
+        "OCSVM",
+        "IForest",
+        "DeepSVDD",
+        "KNN",
+        "KNN-largest",
+        "Subspaces",
+    }
     assert all(solver.is_installed() for solver in benchmark.get_solvers())
 
 
@@ -111,7 +127,7 @@ def test_a_run_is_one_fit_with_the_seed_of_data_set_solver_and_repetition(output
         found["objective_average_precision"], average_precision_score(digit.y_test, scores)
     )
     assert (found["objective_n_train"], found["objective_n_test"]) == (len(digit.X_train), 599)
-    assert len(runs) == 2 * 3
+    assert len(runs) == 2 * 4
     assert (runs[["objective_fit_seconds", "objective_score_seconds"]] > 0).all(axis=None)
 
 
@@ -120,8 +136,54 @@ def test_precision_at_n_counts_the_outliers_among_the_first_n(benchmark):
     generator = np.random.default_rng(0)
     y, scores = np.repeat([0, 1], [70, 30]), generator.normal(size=100)
     judge.set_data(np.zeros((5, 2)), np.zeros((100, 2)), y, 0.1)
-    found = judge.evaluate_result(scores=scores)
+    found = judge.evaluate_result(scores=scores, threshold=0.0, lipschitz_constant=np.inf)
     assert_allclose(found["precision_at_n"], y[np.argsort(-scores)[:30]].mean())
+
+
+def test_only_a_finite_constant_certifies_and_only_images(benchmark):
+    judge = objective(benchmark)
+    y, scores = np.repeat([0, 1], 50), np.linspace(0, 1, 100)
+    certified = [f"certified_roc_auc_{radius}" for radius in (8, 16, 36, 72)]
+    for image_shape, constant, proven in (
+        ((2, 2), 1.0, True),
+        ((2, 2), np.inf, False),
+        (None, 1.0, False),
+    ):
+        judge.set_data(np.zeros((5, 4)), np.zeros((100, 4)), y, 0.0, image_shape)
+        found = judge.evaluate_result(scores=scores, threshold=0.0, lipschitz_constant=constant)
+        values = [found["roc_auc"], *(found[name] for name in certified)]
+        assert np.isfinite(values[1:]).all() == proven
+        assert not proven or (np.diff(values) < 0).all()
+
+
+def test_false_alarms_are_normal_rows_above_the_threshold(benchmark):
+    judge = objective(benchmark)
+    judge.set_data(np.zeros((5, 2)), np.zeros((4, 2)), np.array([0, 0, 1, 1]), 0.1)
+    found = judge.evaluate_result(
+        scores=np.array([0.0, 2.0, 3.0, 4.0]), threshold=1.0, lipschitz_constant=1.0
+    )
+    assert (found["false_alarm_rate"], found["alarm_rate"]) == (0.5, 0.75)
+
+
+@pytest.mark.parametrize("contamination", [0.0, 0.2])
+def test_clean_training_parts_are_fitted_as_novelty(benchmark, contamination):
+    solver = next(kind for kind in benchmark.get_solvers() if kind.name == "LipOCC").get_instance()
+    solver.set_objective(np.zeros((9, 2)), np.zeros((9, 2)), contamination, None, 1)
+    detector = solver.build(0)
+    assert detector.novelty == (contamination == 0)
+    assert detector.contamination == (contamination or 0.1)
+
+
+def test_the_certificate_of_lipocc_is_that_of_a_unit_gradient(benchmark):
+    generator = np.random.default_rng(0)
+    kind = next(kind for kind in benchmark.get_solvers() if kind.name == "Subspaces")
+    solver = kind.get_instance(kind="principal")
+    X = generator.uniform(size=(100, 64))
+    solver.set_objective(X, X[:7], 0.0, (8, 8), 1)
+    found = solver.certificate(solver.build(0).fit(X))
+    assert_allclose(found["lipschitz_constant"], 1, rtol=1e-6)
+    assert_allclose(found["gradient_norm"], 1, rtol=1e-6)
+    assert solver.skip(image_shape=None)[0]
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -184,8 +246,45 @@ def test_no_table_mixes_two_versions_of_a_detector(outputs, report, capsys):
     new = old[(old["solver"] == "IForest") & (old["set"] == "3")].assign(version="pyod 99")
     joined = report.newest([old, new])
     assert joined.loc[joined["solver"] == "IForest", "version"].tolist() == ["pyod 99"]
-    assert len(joined) == 5
+    assert len(joined) == 7
     assert "left out: 1 runs of IForest" in capsys.readouterr().err
+
+
+def test_runs_of_earlier_reports_need_not_know_every_column(outputs, report, tmp_path):
+    runs = report.read_benchopt(outputs)
+    fewer = [name for name in runs if name not in {*report.CERTIFIED, "false_alarm_rate"}]
+    earlier = runs.loc[runs["solver"] != "KNN[k=1]", fewer]
+    earlier.to_csv(tmp_path / "digits-one-class.csv", index=False)
+    kept = report.read_kept(tmp_path / "digits-one-class.csv")
+    joined = report.newest([kept, runs[runs["solver"] == "KNN[k=1]"]])
+    assert len(joined) == len(runs)
+    page = report.Section(joined).markdown("figure.png")
+    certified = page[page.index("Certified ROC AUC") : page.index("Accuracy of the best")]
+    assert "KNN[k=1]" in certified
+    assert "KNN[k=5]" not in certified
+
+
+def test_the_ablation_page_alone_shows_the_variants(outputs, report, tmp_path):
+    runs = report.read_benchopt(outputs).assign(dataset="odds-contaminated")
+    variant = f"{report.ABLATION}[variant=default]"
+    varied = runs[runs["solver"] == "IForest"].assign(solver=variant)
+    pages = {protocol.name: protocol for protocol in report.PROTOCOLS}
+    for name, solvers in (("odds-contaminated", set(runs["solver"])), ("ablation", {variant})):
+        assert report.write(pages[name], [runs, varied], tmp_path)
+        assert set(report.read_kept(tmp_path / f"{name}.csv")["solver"]) == solvers
+    expected = f"{100 * varied['roc_auc'].mean():.1f}"
+    assert f"| default | {expected}" in (tmp_path / "ablation.md").read_text(encoding="utf-8")
+
+
+def test_the_lead_is_over_the_best_kind_of_neighbours(outputs, report):
+    runs = report.newest([report.read_benchopt(outputs)])
+    assert report.Section(runs).lead() == ""
+    best = runs[runs["solver"].isin(["KNN[k=1]", "KNN[k=5]", "KNN-largest"])]
+    best = best.groupby("solver")["roc_auc"].mean().idxmax()
+    ahead = runs[runs["solver"] == best].assign(solver="LipOCC")
+    ahead["roc_auc"] += 0.0123
+    section = report.Section(pd.concat([runs, ahead], ignore_index=True))
+    assert f"+1.23 ({best})" in section.lead()
 
 
 def test_means_leave_out_sets_that_some_detector_has_not_finished(outputs, report):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmark_utils.lipocc import LipOCCSolver
 from benchmark_utils.measure import PeakMemory, Stopwatch, limited_threads
 from benchmark_utils.protocols import (
     DownloadedDataset,
@@ -15,6 +16,7 @@ __all__ = [
     "LEAST_CONTAMINATION",
     "DetectorSolver",
     "DownloadedDataset",
+    "LipOCCSolver",
     "PeakMemory",
     "Stopwatch",
     "limited_threads",

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyod
 import torch._dynamo  # noqa: F401  or the first optimiser step imports it, at that fit's cost
 from benchopt import BaseSolver
@@ -52,6 +53,13 @@ class DetectorSolver(BaseSolver):
     def build(self, seed: int) -> BaseDetector:
         """Return the unfitted detector."""
 
+    def certificate(self, detector: BaseDetector) -> dict[str, float]:
+        """Return a proven Lipschitz constant of the score and the mean norm of its gradient.
+
+        Both in the l2 norm and in the units of X.
+        """
+        return {"lipschitz_constant": np.inf, "gradient_norm": np.nan}
+
     def set_objective(
         self,
         X_train: NDArray,
@@ -72,8 +80,13 @@ class DetectorSolver(BaseSolver):
                 detector.fit(self.X_train)
             with Stopwatch() as score:
                 scores = detector.decision_function(self.X_test)
+        with limited_threads(self.threads):
+            certificate = self.certificate(detector)
         self.result = {
             "scores": scores,
+            "threshold": detector.threshold_,
+            "contamination": detector.contamination,
+            **certificate,
             "fit_seconds": fit.seconds,
             "fit_cpu_seconds": fit.cpu_seconds,
             "score_seconds": score.seconds,

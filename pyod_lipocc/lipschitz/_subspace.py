@@ -134,7 +134,7 @@ class NearestSubspace(nn.Module):
         if self.basis.shape[1]:
             kept = self.contraction.clamp(0, 1)
             squared -= torch.einsum("nkq,nkq,kq->nk", coordinates, coordinates, 1 - kept * kept)
-        heights = squared.clamp_min_(0).sqrt_() + self.offset
+        heights = squared.clamp_min_(0).sqrt_().add_(self.offset)
         skipped = int(self.leave_one_out and self.training)
         nearest = heights.topk(self.n_nearest + skipped, dim=1, largest=False, sorted=skipped > 0)
         return nearest.indices[:, skipped:]
