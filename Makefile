@@ -23,8 +23,9 @@ lint: $(READY)
 	$(BIN)/mypy
 
 benchmark: $(READY)
-	$(BIN)/benchopt run benchmarks --config benchmarks/configs/odds-contaminated.yml
-	$(BIN)/benchopt run benchmarks --config benchmarks/configs/mnist-one-class.yml
+	for protocol in odds-contaminated mnist-one-class one-class ablation; do \
+		$(BIN)/benchopt run benchmarks --no-plot --config benchmarks/configs/$$protocol.yml || exit 1; \
+	done
 	$(BIN)/python benchmarks/report.py
 
 speed: $(READY)

@@ -15,11 +15,11 @@ if __name__ == "__main__":
         n_train=500, n_test=300, n_features=8, contamination=0.1, random_state=0
     )
     detectors = {
-        "LipOCC": LipOCC(max_iter=300, random_state=0, verbose=1),
+        "LipOCC": LipOCC(random_state=0, verbose=1),
         "IForest": IForest(random_state=0),
         "KNN": KNN(),
         "FeatureBagging(LipOCC)": FeatureBagging(
-            LipOCC(max_iter=300), n_estimators=3, random_state=0
+            LipOCC(), n_estimators=3, random_state=0
         ),
     }
     scores = []

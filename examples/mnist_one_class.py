@@ -87,6 +87,7 @@ def described(options: argparse.Namespace) -> str:
 def fit(data: OneClassDataset, options: argparse.Namespace, box: TimeBox, max_iter: int) -> LipOCC:
     """Train on the images of one digit."""
     return LipOCC(
+        novelty=True,
         network=network(options),
         # 2 % of the largest norm of an image, as in the paper; there in [-1, 1] pixels
         margin=0.02 * (2 * data.X_train.shape[1]) ** 0.5 / 2,

@@ -11,7 +11,7 @@ if __name__ == "__main__":
     unseen = load_toy("two-moons", 500, random_state=1)
     novel = rng.uniform(-3, 3, size=(500, 2))
 
-    detector = LipOCC(threshold="boundary", max_iter=1500, random_state=0, verbose=1)
+    detector = LipOCC(novelty=True, threshold="boundary", random_state=0, verbose=1)
     detector.fit(normal)
 
     print(f"threshold_                      {detector.threshold_}")

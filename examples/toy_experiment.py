@@ -33,6 +33,7 @@ from pyod_lipocc.datasets import SHAPE_NAMES, TOY_NAMES, load_toy, toy_signed_di
 from pyod_lipocc.domains import Ball
 from pyod_lipocc.lipschitz import dense
 from pyod_lipocc.losses import binary_cross_entropy
+from pyod_lipocc.negatives import uniform
 from pyod_lipocc.training import History, LinearDecay, ProgressBar, train
 
 Settings = dict[str, Any]
@@ -86,21 +87,21 @@ def fit_lipocc(points: np.ndarray, settings: Settings, standardize: bool, verbos
     """Train LipOCC through its public API."""
     arguments: Settings = {"regularization": 100.0, "optimizer": "rmsprop"} | settings
     detector = LipOCC(
+        novelty=True,
         network=partial(dense, hidden=arguments.pop("hidden")),
         **arguments,
+        negatives=uniform,
         domain=Ball(RADIUS),
         standardize=standardize,
         random_state=0,
         verbose=verbose,
     ).fit(points)
-    scaling = detector.scaling_
-    location, scale = torch.from_numpy(scaling.location), torch.from_numpy(scaling.scale)
-
-    def network(x: torch.Tensor) -> torch.Tensor:
-        return scaling.unit * detector.network_((x - location) / scale) - detector.margin_
-
+    scorer = detector.to_torch()
     return Trained(
-        detector.signed_distance, network, detector.history_, detector.lipschitz_constant_
+        detector.signed_distance,
+        lambda x: -scorer(x),
+        detector.history_,
+        detector.lipschitz_constant_,
     )
 
 

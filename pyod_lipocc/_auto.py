@@ -200,19 +200,27 @@ class Plan:
     sampler: Sampler
 
 
-def plan_training(network: torch.nn.Module) -> Plan:
+def plan_training(network: torch.nn.Module, margin: float) -> Plan:
     """Return what "auto" stands for: fewer, smaller steps for a network that starts from data.
+
+    Of a fall from r to 0, n steps of Adam move a parameter by at most about r n / 2: no centre and
+    no radius of such a network leaves its place by more than half a margin.
 
     Parameters
     ----------
     network : torch.nn.Module
+    margin : float
+        m, in units of the network.
 
     Returns
     -------
     plan : Plan
     """
     started = any(isinstance(module, NearestSubspace) for module in network.modules())
-    return _STARTED if started else _LEARNED
+    if not started:
+        return Plan(1000, 4, LinearDecay(5e-3, 0.0), newton_raphson)
+    schedule = LinearDecay(min(1e-3, margin / 50), 0.0)
+    return Plan(50, 1, schedule, partial(newton_raphson, level=-1.5))
 
 
 def resolve_schedule(learning_rate: float | Schedule | str, plan: Plan) -> Schedule:
@@ -273,7 +281,3 @@ def resolve_negatives(
     if novelty:
         return Mixture((uniform, LocalNoise(margin, 100 * margin), shuffled_marginals))
     return uniform
-
-
-_LEARNED = Plan(1000, 4, LinearDecay(5e-3, 0.0), newton_raphson)
-_STARTED = Plan(50, 1, LinearDecay(1e-3, 0.0), partial(newton_raphson, level=-1.5))

@@ -120,8 +120,8 @@ class LipOCC(FittedMethods, BaseDetector):
     batch_size : int, default=256
         Rows, and as many negatives, in a step.
     learning_rate : float, callable or "auto", default="auto"
-        A constant, or a function of the share of `max_iter` done. "auto": linearly to 0, from 1e-3
-        for a network that starts from the data, else from 5e-3.
+        A constant, or a function of the share of `max_iter` done. "auto": linearly to 0, from 5e-3;
+        from 1e-3, or margin / 50 if that is less, for a network that starts from the data.
     optimizer : {"adam", "rmsprop"} or callable, default="adam"
         On the Stiefel manifold. A callable receives parameter groups, those with ``stiefel=True``
         to be kept on the manifold, and returns a torch optimizer.
@@ -417,7 +417,7 @@ class LipOCC(FittedMethods, BaseDetector):
             contamination=contamination,
         )
         rows = rows[normal] if contamination else rows
-        plan = plan_training(network)
+        plan = plan_training(network, self.margin_ / self.scaling_.unit)
         max_iter = plan.max_iter if isinstance(self.max_iter, str) else self.max_iter
         schedule = resolve_schedule(self.learning_rate, plan)
         self._train(network.to(device), rows, max_iter=max_iter, schedule=schedule, rng=rng)
@@ -427,7 +427,8 @@ class LipOCC(FittedMethods, BaseDetector):
         for rows in chunks(X):
             self.domain_ = self.domain_.enclose(torch.from_numpy(self.scaling_.to_scores(rows)))
         network = copy.deepcopy(self.network_).to(check_device(self.device))
-        rate = resolve_schedule(self.learning_rate, plan_training(network))(0.0)
+        plan = plan_training(network, self.margin_ / self.scaling_.unit)
+        rate = resolve_schedule(self.learning_rate, plan)(0.0)
         history = self.history_
         max_iter = math.ceil(len(X) / self.batch_size)
         rows = self._to_tensor(X[self._training_rows(X, rng)])
@@ -459,7 +460,7 @@ class LipOCC(FittedMethods, BaseDetector):
         """Run Algorithm 2 in float32 and in the network's units; keep the network in float64."""
         device = next(network.parameters()).device
         network = network.float().train()
-        plan = plan_training(network)
+        plan = plan_training(network, self.margin_ / self.scaling_.unit)
         optimizer = _OPTIMIZERS.get(self.optimizer, self.optimizer)
         margin = self.margin_ / self.scaling_.unit
         domain = self.scaling_.domain_to_network(self.domain_).to(torch.float32, device)
@@ -495,6 +496,7 @@ class LipOCC(FittedMethods, BaseDetector):
                 "training has diverged: weights are not finite. Lower learning_rate "
                 f"(got {self.learning_rate!r}), or check the network if it is your own"
             )
+        network.zero_grad(set_to_none=True)
         self.network_ = network.double().eval()
         polish(self.network_)
         proven = Certificate.of(self.network_, self.scaling_, self.margin_)

@@ -37,7 +37,7 @@ def prototypes(rows: Tensor, n_nearest: int, *, isolation: float = 0.0) -> Neare
     n_nearest : int
         j; at most n - 1 are used.
     isolation : float, default=0.0
-        Not negative.
+        From 0 to 1: above that a row's own centre may not be its nearest.
 
     Returns
     -------
@@ -46,7 +46,8 @@ def prototypes(rows: Tensor, n_nearest: int, *, isolation: float = 0.0) -> Neare
     """
     n, d = rows.shape
     used = max(1, min(n_nearest, n - 1))
-    network = NearestSubspace(d, n, n_nearest=used, leave_one_out=n > 1)
+    generator = torch.Generator()  # the global one stays: what is drawn is overwritten
+    network = NearestSubspace(d, n, n_nearest=used, leave_one_out=n > 1, generator=generator)
     network.assign(centers=rows)
     if isolation:
         others = max(n // 10, 1)

@@ -18,10 +18,11 @@ def inliers(
 ) -> npt.NDArray[np.intp]:
     """Return the indices of the rows that are near to many others.
 
-    A row's outlyingness is its mean distance to the nearest 2 c of up to 2,048 reference rows, so
-    that c n outliers which lie together cannot vouch for each other. The most outlying 2 c of the
-    rows, at most half, are left out: twice the budget, because no outlier is recognised for
-    certain, and a normal row less costs less than an outlier more.
+    A row's outlyingness is its mean distance to the nearest 2 c of up to 2,048 reference rows but
+    the very nearest c, so that c n outliers which lie together cannot vouch for each other (c
+    counts as a quarter at most). The most outlying 2 c of the rows, at most half, are left out:
+    twice the budget, because no outlier is recognised for certain, and a normal row less costs less
+    than an outlier more.
 
     Parameters
     ----------
@@ -47,10 +48,11 @@ def inliers(
     share = min(2 * contamination, 0.5)
     references = rows[generator.choice(n, size=min(n, _REFERENCES), replace=False)]
     neighbours = min(max(_FEWEST_NEIGHBOURS, round(share * len(references))) + 1, len(references))
+    passed_over = min(round(share / 2 * len(references)) + 1, neighbours - 1)
 
     def outlyingness(distances: npt.NDArray[np.floating], _: int) -> npt.NDArray[np.floating]:
-        nearest = np.partition(distances, neighbours - 1, axis=1)[:, :neighbours]
-        return nearest.mean(axis=1, dtype=np.float64)
+        ordered = np.partition(distances, (passed_over, neighbours - 1), axis=1)
+        return ordered[:, passed_over:neighbours].mean(axis=1, dtype=np.float64)
 
     blocks = pairwise_distances_chunked(
         rows, references, reduce_func=outlyingness, working_memory=_WORKING_MEMORY
