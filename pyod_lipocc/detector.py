@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from numbers import Real
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,46 +12,21 @@ import torch
 from pyod.models.base import BaseDetector
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from pyod_lipocc._auto import (
-    plan_training,
-    resolve_domain,
-    resolve_margin,
-    resolve_negatives,
-    resolve_network,
-    resolve_schedule,
-)
 from pyod_lipocc._fitted import FittedMethods
-from pyod_lipocc._random import RandomState, local_generator, torch_generator
+from pyod_lipocc._learning import TrainingMethods
+from pyod_lipocc._random import RandomState, local_generator
 from pyod_lipocc._scaling import Scaling, chunks
-from pyod_lipocc._validation import check_device, check_image_shape, check_parameters
-from pyod_lipocc.certificates import Certificate
-from pyod_lipocc.conformal import conformal_threshold, minimum_calibration
+from pyod_lipocc._thresholds import ThresholdMethods
+from pyod_lipocc._validation import check_image_shape, check_parameters
 from pyod_lipocc.domains import Domain
-from pyod_lipocc.lipschitz import NearestSubspace
-from pyod_lipocc.lipschitz.networks import parameter_groups, polish
-from pyod_lipocc.losses import hkr
 from pyod_lipocc.negatives import Proposal
 from pyod_lipocc.sampler import Sampler
-from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
-from pyod_lipocc.training import Callback, History, ProgressBar, Schedule, train
-from pyod_lipocc.trimming import inliers
+from pyod_lipocc.training import Callback, History, Schedule
 
 __all__ = ["LipOCC"]
 
-_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": StiefelAdam,
-    # "Default hyper-parameters" of the paper are those of Keras.
-    "rmsprop": partial(StiefelRMSprop, alpha=0.9, eps=1e-7),
-}
 
-
-_START = {"table": 4096, "images": 8192}  # rows that a network may start from, at most
-_FEWEST_TO_HOLD_OUT = 1000
-_MOST_HELD_OUT = 1000
-_TRAINING_NUMBERS = 2**25  # numbers held in float32 for training
-
-
-class LipOCC(FittedMethods, BaseDetector):
+class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
     r"""One-class classifier that learns the signed distance to the support of normal data.
 
     A network f, 1-Lipschitz by construction, is trained with the hinge Kantorovich-Rubinstein loss
@@ -389,125 +361,6 @@ class LipOCC(FittedMethods, BaseDetector):
         check_image_shape(self.image_shape, rows.shape[1])
         return rows
 
-    def _learn(self, X: npt.NDArray[Any], rng: np.random.Generator) -> None:
-        """Resolve what depends on X, build the network and train it."""
-        device = check_device(self.device)
-        self.scaling_ = Scaling.fit(X, standardize=self.standardize)
-        self.margin_ = resolve_margin(self.margin, X, self.scaling_, rng)
-        self.domain_ = resolve_domain(self.domain, X, self.scaling_, self.margin_, self.image_shape)
-        chosen = self._training_rows(X, rng)
-        rows = self._to_tensor(X[chosen])
-        most = _START["table" if self.image_shape is None else "images"]
-        start = np.sort(rng.choice(len(rows), size=min(len(rows), most), replace=False))
-        normal = torch.ones(len(rows), dtype=torch.bool)
-        contamination = 0.0
-        if not self.novelty:
-            contamination = self._share_of_outliers
-            normal[:] = False
-            normal[inliers(rows.numpy(), contamination, rng)] = True
-        self._start = chosen[start]
-        network = resolve_network(
-            self.network,
-            X.shape[1],
-            torch_generator(rng),
-            image_shape=self.image_shape,
-            rows=rows[start],
-            normal=normal[start],
-            margin=self.margin_ / self.scaling_.unit,
-            contamination=contamination,
-        )
-        rows = rows[normal] if contamination else rows
-        plan = plan_training(network, self.margin_ / self.scaling_.unit)
-        max_iter = plan.max_iter if isinstance(self.max_iter, str) else self.max_iter
-        schedule = resolve_schedule(self.learning_rate, plan)
-        self._train(network.to(device), rows, max_iter=max_iter, schedule=schedule, rng=rng)
-
-    def _continue(self, X: npt.NDArray[Any], rng: np.random.Generator) -> None:
-        """Train a copy of the network with one pass over X."""
-        for rows in chunks(X):
-            self.domain_ = self.domain_.enclose(torch.from_numpy(self.scaling_.to_scores(rows)))
-        network = copy.deepcopy(self.network_).to(check_device(self.device))
-        plan = plan_training(network, self.margin_ / self.scaling_.unit)
-        rate = resolve_schedule(self.learning_rate, plan)(0.0)
-        history = self.history_
-        max_iter = math.ceil(len(X) / self.batch_size)
-        rows = self._to_tensor(X[self._training_rows(X, rng)])
-        self._train(network, rows, max_iter=max_iter, schedule=lambda progress: rate, rng=rng)
-        self.history_ = history + self.history_
-        self.n_iter_ = len(self.history_)
-
-    def _training_rows(self, X: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[np.intp]:
-        """Choose the rows that training may see: all, as far as memory for a copy is bounded."""
-        n = min(len(X), max(_TRAINING_NUMBERS // X.shape[1], 1))
-        return np.sort(rng.choice(len(X), size=n, replace=False)) if n < len(X) else np.arange(n)
-
-    def _to_tensor(self, X: npt.NDArray[Any]) -> torch.Tensor:
-        """Bring rows to the network's units, in float32."""
-        rows = torch.empty(X.shape, dtype=torch.float32)
-        for batch, filled in zip(chunks(X), chunks(rows), strict=True):
-            filled.copy_(torch.from_numpy(self.scaling_.to_network(batch)))
-        return rows
-
-    def _train(
-        self,
-        network: torch.nn.Module,
-        rows: torch.Tensor,
-        *,
-        max_iter: int,
-        schedule: Schedule,
-        rng: np.random.Generator,
-    ) -> None:
-        """Run Algorithm 2 in float32 and in the network's units; keep the network in float64."""
-        device = next(network.parameters()).device
-        network = network.float().train()
-        plan = plan_training(network, self.margin_ / self.scaling_.unit)
-        optimizer = _OPTIMIZERS.get(self.optimizer, self.optimizer)
-        margin = self.margin_ / self.scaling_.unit
-        domain = self.scaling_.domain_to_network(self.domain_).to(torch.float32, device)
-        generator = torch_generator(rng, device)
-        callbacks = [copy.copy(callback) for callback in self.callbacks or ()]
-        self.history_ = train(
-            network,
-            self._batches(rows.to(device), generator),
-            domain=domain,
-            margin=margin,
-            loss=partial(hkr, margin=margin, regularization=self.regularization),
-            optimizer=optimizer(parameter_groups(network)),
-            schedule=schedule,
-            max_iter=max_iter,
-            n_newton_steps=(
-                plan.n_newton_steps if isinstance(self.n_newton_steps, str) else self.n_newton_steps
-            ),
-            n_warmup_steps=self.n_warmup_steps,
-            negatives=resolve_negatives(
-                self.negatives,
-                domain=domain,
-                margin=margin,
-                novelty=self.novelty,
-                image_shape=self.image_shape,
-            ),
-            sampler=plan.sampler if isinstance(self.sampler, str) else self.sampler,
-            callbacks=[*callbacks, *([ProgressBar()] if self.verbose else [])],
-            generator=generator,
-        )
-        self.n_iter_ = len(self.history_)
-        if not all(weight.isfinite().all() for weight in network.parameters()):
-            raise FloatingPointError(
-                "training has diverged: weights are not finite. Lower learning_rate "
-                f"(got {self.learning_rate!r}), or check the network if it is your own"
-            )
-        network.zero_grad(set_to_none=True)
-        self.network_ = network.double().eval()
-        polish(self.network_)
-        proven = Certificate.of(self.network_, self.scaling_, self.margin_)
-        self.lipschitz_constant_ = proven.lipschitz_constant
-
-    def _batches(self, rows: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """Draw independent rows for ever."""
-        size = (self.batch_size,)
-        while True:
-            yield rows[torch.randint(len(rows), size, generator=generator, device=generator.device)]
-
     def _score(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         device = next(self.network_.parameters()).device
         scores = np.empty(len(X))
@@ -518,78 +371,6 @@ class LipOCC(FittedMethods, BaseDetector):
                 scores[start : start + len(rows)] = self.network_(z).reshape(-1).cpu().numpy()
                 start += len(rows)
         return self.margin_ - self.scaling_.unit * scores
-
-    def _hold_out(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-        """Choose the rows that are not trained on, for a threshold that new rows will respect."""
-        if self.threshold == "conformal":
-            least = minimum_calibration(self.alpha)
-            if n <= least:
-                raise ValueError(
-                    f"alpha={self.alpha!r} needs at least {least + 1} rows for "
-                    f"threshold='conformal', {least} of them to calibrate it, got {n}"
-                )
-            return rng.permutation(n)[: max(least, n // 4)]
-        leaves_rows_out = self.image_shape is None and self.network in ("auto", "nearest-subspace")
-        if leaves_rows_out or n < _FEWEST_TO_HOLD_OUT:
-            return np.empty(0, dtype=np.intp)
-        return rng.permutation(n)[: min(n // 20, _MOST_HELD_OUT)]
-
-    def _set_threshold(
-        self,
-        X: npt.NDArray[Any],
-        *,
-        own: npt.NDArray[np.intp],
-        held_out: npt.NDArray[np.intp],
-    ) -> None:
-        """Score X and set threshold and labels.
-
-        Rows that the network holds as its `own` are scored as if it did not. Where rows were held
-        out, the others are raised by what training has lowered them, as the percentile shows.
-        """
-        self.decision_scores_ = self._score(X)
-        layers = [m for m in self.network_.modules() if isinstance(m, NearestSubspace)]
-        if len(own) and any(layer.leave_one_out for layer in layers):
-            self.network_.train()
-            self.decision_scores_[own] = self._score(X[own])
-            self.network_.eval()
-        elif len(held_out):
-            seen = np.delete(np.arange(len(X)), held_out)
-            level = 1 - self._share_of_outliers
-            unseen, lowered = (
-                np.quantile(self.decision_scores_[i], level) for i in (held_out, seen)
-            )
-            self.decision_scores_[seen] += max(unseen - lowered, 0.0)
-        self._set_n_classes(None)
-        self._process_decision_scores()
-        if self.threshold == "contamination":
-            if not isinstance(self.contamination, Real):
-                self.threshold_ = self._threshold_of_object()
-            return
-        self.threshold_ = 0.0
-        if self.threshold == "conformal":
-            self.threshold_ = conformal_threshold(
-                self.decision_scores_[held_out],
-                self.alpha,
-                radius=self.attack_radius,
-                lipschitz_constant=self.lipschitz_constant_,
-            )
-        self.labels_ = (self.decision_scores_ > self.threshold_).astype(int)
-
-    @property
-    def _share_of_outliers(self) -> float:
-        """Contamination as a number; PyOD's default where an object finds the threshold."""
-        return float(self.contamination) if isinstance(self.contamination, Real) else 0.1
-
-    def _threshold_of_object(self) -> float:
-        """Return the threshold of an object in the units of the scores.
-
-        PyThresh's own is in units of its own or None, and PyOD overwrites a 0 by the share of
-        outliers.
-        """
-        threshold, scores = self.contamination.thresh_, self.decision_scores_
-        if threshold is not None and np.array_equal(scores > threshold, self.labels_):
-            return float(threshold)
-        return float(scores[self.labels_ == 0].max(initial=scores.min()))
 
     def __getstate__(self) -> Mapping[str, Any]:
         state = dict(super().__getstate__())

@@ -1,0 +1,172 @@
+"""How a detector learns: what depends on the rows is resolved, then Algorithm 2 runs."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pyod_lipocc._auto import (
+    plan_training,
+    resolve_domain,
+    resolve_margin,
+    resolve_negatives,
+    resolve_network,
+    resolve_schedule,
+)
+from pyod_lipocc._random import torch_generator
+from pyod_lipocc._scaling import Scaling, chunks
+from pyod_lipocc._validation import check_device
+from pyod_lipocc.certificates import Certificate
+from pyod_lipocc.lipschitz.networks import parameter_groups, polish
+from pyod_lipocc.losses import hkr
+from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
+from pyod_lipocc.training import History, ProgressBar, Schedule, train
+from pyod_lipocc.trimming import inliers
+
+__all__ = ["TrainingMethods"]
+
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": StiefelAdam,
+    # "Default hyper-parameters" of the paper are those of Keras.
+    "rmsprop": partial(StiefelRMSprop, alpha=0.9, eps=1e-7),
+}
+_START = {"table": 4096, "images": 8192}  # rows that a network may start from, at most
+_TRAINING_NUMBERS = 2**25  # numbers held in float32 for training
+
+
+class TrainingMethods:
+    """Training of a detector with the parameters of `LipOCC`."""
+
+    network_: torch.nn.Module
+    history_: History
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Stand for the parameters and fitted attributes of the detector."""
+
+    def _learn(self, X: npt.NDArray[Any], rng: np.random.Generator) -> None:
+        """Resolve what depends on X, build the network and train it."""
+        device = check_device(self.device)
+        self.scaling_ = Scaling.fit(X, standardize=self.standardize)
+        self.margin_ = resolve_margin(self.margin, X, self.scaling_, rng)
+        self.domain_ = resolve_domain(self.domain, X, self.scaling_, self.margin_, self.image_shape)
+        chosen = self._training_rows(X, rng)
+        rows = self._to_tensor(X[chosen])
+        most = _START["table" if self.image_shape is None else "images"]
+        start = np.sort(rng.choice(len(rows), size=min(len(rows), most), replace=False))
+        normal = torch.ones(len(rows), dtype=torch.bool)
+        contamination = 0.0
+        if not self.novelty:
+            contamination = self._share_of_outliers
+            normal[:] = False
+            normal[inliers(rows.numpy(), contamination, rng)] = True
+        self._start = chosen[start]
+        network = resolve_network(
+            self.network,
+            X.shape[1],
+            torch_generator(rng),
+            image_shape=self.image_shape,
+            rows=rows[start],
+            normal=normal[start],
+            margin=self.margin_ / self.scaling_.unit,
+            contamination=contamination,
+        )
+        rows = rows[normal] if contamination else rows
+        plan = plan_training(network, self.margin_ / self.scaling_.unit)
+        max_iter = plan.max_iter if isinstance(self.max_iter, str) else self.max_iter
+        schedule = resolve_schedule(self.learning_rate, plan)
+        self._train(network.to(device), rows, max_iter=max_iter, schedule=schedule, rng=rng)
+
+    def _continue(self, X: npt.NDArray[Any], rng: np.random.Generator) -> None:
+        """Train a copy of the network with one pass over X."""
+        for rows in chunks(X):
+            self.domain_ = self.domain_.enclose(torch.from_numpy(self.scaling_.to_scores(rows)))
+        network = copy.deepcopy(self.network_).to(check_device(self.device))
+        plan = plan_training(network, self.margin_ / self.scaling_.unit)
+        rate = resolve_schedule(self.learning_rate, plan)(0.0)
+        history = self.history_
+        max_iter = math.ceil(len(X) / self.batch_size)
+        rows = self._to_tensor(X[self._training_rows(X, rng)])
+        self._train(network, rows, max_iter=max_iter, schedule=lambda progress: rate, rng=rng)
+        self.history_ = history + self.history_
+        self.n_iter_ = len(self.history_)
+
+    def _training_rows(self, X: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[np.intp]:
+        """Choose the rows that training may see: all, as far as memory for a copy is bounded."""
+        n = min(len(X), max(_TRAINING_NUMBERS // X.shape[1], 1))
+        return np.sort(rng.choice(len(X), size=n, replace=False)) if n < len(X) else np.arange(n)
+
+    def _to_tensor(self, X: npt.NDArray[Any]) -> torch.Tensor:
+        """Bring rows to the network's units, in float32."""
+        rows = torch.empty(X.shape, dtype=torch.float32)
+        for batch, filled in zip(chunks(X), chunks(rows), strict=True):
+            filled.copy_(torch.from_numpy(self.scaling_.to_network(batch)))
+        return rows
+
+    def _train(
+        self,
+        network: torch.nn.Module,
+        rows: torch.Tensor,
+        *,
+        max_iter: int,
+        schedule: Schedule,
+        rng: np.random.Generator,
+    ) -> None:
+        """Run Algorithm 2 in float32 and in the network's units; keep the network in float64."""
+        device = next(network.parameters()).device
+        network = network.float().train()
+        plan = plan_training(network, self.margin_ / self.scaling_.unit)
+        optimizer = _OPTIMIZERS.get(self.optimizer, self.optimizer)
+        margin = self.margin_ / self.scaling_.unit
+        domain = self.scaling_.domain_to_network(self.domain_).to(torch.float32, device)
+        generator = torch_generator(rng, device)
+        callbacks = [copy.copy(callback) for callback in self.callbacks or ()]
+        self.history_ = train(
+            network,
+            self._batches(rows.to(device), generator),
+            domain=domain,
+            margin=margin,
+            loss=partial(hkr, margin=margin, regularization=self.regularization),
+            optimizer=optimizer(parameter_groups(network)),
+            schedule=schedule,
+            max_iter=max_iter,
+            n_newton_steps=(
+                plan.n_newton_steps if isinstance(self.n_newton_steps, str) else self.n_newton_steps
+            ),
+            n_warmup_steps=self.n_warmup_steps,
+            negatives=resolve_negatives(
+                self.negatives,
+                domain=domain,
+                margin=margin,
+                novelty=self.novelty,
+                image_shape=self.image_shape,
+            ),
+            sampler=plan.sampler if isinstance(self.sampler, str) else self.sampler,
+            callbacks=[*callbacks, *([ProgressBar()] if self.verbose else [])],
+            generator=generator,
+        )
+        self.n_iter_ = len(self.history_)
+        if not all(weight.isfinite().all() for weight in network.parameters()):
+            raise FloatingPointError(
+                "training has diverged: weights are not finite. Lower learning_rate "
+                f"(got {self.learning_rate!r}), or check the network if it is your own"
+            )
+        network.zero_grad(set_to_none=True)
+        self.network_ = network.double().eval()
+        polish(self.network_)
+        proven = Certificate.of(self.network_, self.scaling_, self.margin_)
+        self.lipschitz_constant_ = proven.lipschitz_constant
+
+    def _batches(self, rows: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Draw independent rows for ever."""
+        size = (self.batch_size,)
+        while True:
+            yield rows[torch.randint(len(rows), size, generator=generator, device=generator.device)]
