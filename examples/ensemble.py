@@ -18,9 +18,7 @@ if __name__ == "__main__":
         "LipOCC": LipOCC(random_state=0, verbose=1),
         "IForest": IForest(random_state=0),
         "KNN": KNN(),
-        "FeatureBagging(LipOCC)": FeatureBagging(
-            LipOCC(), n_estimators=3, random_state=0
-        ),
+        "FeatureBagging(LipOCC)": FeatureBagging(LipOCC(), n_estimators=3, random_state=0),
     }
     scores = []
     for name, detector in detectors.items():

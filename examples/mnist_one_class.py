@@ -86,20 +86,23 @@ def described(options: argparse.Namespace) -> str:
 
 def fit(data: OneClassDataset, options: argparse.Namespace, box: TimeBox, max_iter: int) -> LipOCC:
     """Train on the images of one digit."""
+    paper = {
+        # 2 % of the largest norm of an image, as in the paper; there in [-1, 1] pixels
+        "margin": 0.02 * (2 * data.X_train.shape[1]) ** 0.5 / 2,
+        "regularization": 200.0,
+        "n_newton_steps": options.newton_steps,
+        "sampler": partial(newton_raphson, step_range=(0.0, 20.0)),
+        "domain": Box(0.0, 1.0),
+        "max_iter": max_iter,
+        "learning_rate": box.rate if options.decay else RATE,
+    }
     return LipOCC(
         novelty=True,
         network=network(options),
-        # 2 % of the largest norm of an image, as in the paper; there in [-1, 1] pixels
-        margin=0.02 * (2 * data.X_train.shape[1]) ** 0.5 / 2,
-        regularization=200.0,
-        n_newton_steps=options.newton_steps,
-        sampler=partial(newton_raphson, step_range=(0.0, 20.0)),
-        domain=Box(0.0, 1.0),
+        **({} if options.defaults else paper),
         standardize=False,
         image_shape=data.image_shape,
-        max_iter=max_iter,
         batch_size=options.batch,
-        learning_rate=box.rate if options.decay else RATE,
         callbacks=[box],
         device=options.device,
         random_state=0,
@@ -163,6 +166,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=15.0, help="of a digit")
     parser.add_argument("--full", action="store_true", help="the paper's schedule instead")
     parser.add_argument("--decay", action="store_true", help="learning rate falls to 0 in time")
+    parser.add_argument(
+        "--defaults",
+        action="store_true",
+        help="LipOCC's own margin, lambda, T, sampler, steps and rate instead of the paper's",
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--embedded", action="store_true", help="scikit-learn's 8 x 8 digits")
@@ -181,7 +189,8 @@ def report(options: argparse.Namespace) -> Iterator[str]:
     place = f"threads: {options.threads}" if options.device == "cpu" else options.device
     yield f"Made by `python examples/mnist_one_class.py {shlex.join(sys.argv[1:])}`."
     yield f"LipOCC, {described(options)}, batch {options.batch},"
-    yield f"T {options.newton_steps}, {length} a digit, {place}."
+    settings = "LipOCC's own settings" if options.defaults else f"T {options.newton_steps}"
+    yield f"{settings}, at most {length} a digit, {place}."
     yield "Percent; the gradient norm is that at the negatives, mean of the last 100 steps."
     yield ""
     yield "| " + " | ".join(header) + " |"

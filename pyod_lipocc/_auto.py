@@ -187,6 +187,7 @@ class Plan:
 
     Attributes
     ----------
+    starts_from_data : bool
     max_iter : int
     n_newton_steps : int
     schedule : callable
@@ -194,6 +195,7 @@ class Plan:
     sampler : callable
     """
 
+    starts_from_data: bool
     max_iter: int
     n_newton_steps: int
     schedule: Schedule
@@ -218,9 +220,9 @@ def plan_training(network: torch.nn.Module, margin: float) -> Plan:
     """
     started = any(isinstance(module, NearestSubspace) for module in network.modules())
     if not started:
-        return Plan(1000, 4, LinearDecay(5e-3, 0.0), newton_raphson)
+        return Plan(False, 1000, 4, LinearDecay(5e-3, 0.0), newton_raphson)
     schedule = LinearDecay(min(1e-3, margin / 50), 0.0)
-    return Plan(50, 1, schedule, partial(newton_raphson, level=-1.5))
+    return Plan(True, 50, 1, schedule, partial(newton_raphson, level=-1.5))
 
 
 def resolve_schedule(learning_rate: float | Schedule | str, plan: Plan) -> Schedule:
@@ -251,10 +253,13 @@ def resolve_negatives(
     margin: float,
     novelty: bool,
     image_shape: tuple[int, ...] | None,
+    starts_from_data: bool,
 ) -> Proposal:
     """Return Q0; "auto" depends on what the data is.
 
-    Images: one in ten uniform, the others rotated, flipped and mixed images of the data themselves.
+    Images, for a network that starts from them: one in ten uniform, the others rotated, flipped and
+    mixed images of the data themselves. Other networks, which would take the brightness of mixed
+    images for the difference, have uniform ones.
     Clean tables: a third each uniform, noise of m to 100 m around the data, and shuffled marginals.
     Contaminated tables: uniform, since negatives near the data would be near its outliers too.
 
@@ -267,6 +272,7 @@ def resolve_negatives(
         In units of the network.
     novelty : bool
     image_shape : tuple of int or None
+    starts_from_data : bool
 
     Returns
     -------
@@ -274,6 +280,8 @@ def resolve_negatives(
     """
     if not isinstance(negatives, str):
         return negatives
+    if image_shape is not None and not starts_from_data:
+        return uniform
     if image_shape is not None:
         side = float(domain.high.max() - domain.low.min()) if isinstance(domain, Box) else 1.0
         augmented = ImageAugmentation(tuple(image_shape), noise=_PIXEL_NOISE * side)

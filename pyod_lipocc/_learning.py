@@ -148,6 +148,7 @@ class TrainingMethods:
                 margin=margin,
                 novelty=self.novelty,
                 image_shape=self.image_shape,
+                starts_from_data=plan.starts_from_data,
             ),
             sampler=plan.sampler if isinstance(self.sampler, str) else self.sampler,
             callbacks=[*callbacks, *([ProgressBar()] if self.verbose else [])],

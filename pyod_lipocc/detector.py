@@ -71,7 +71,7 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
     negatives : callable or "auto", default="auto"
         Q0, ``(x, domain, generator) -> z``, see `negatives`. "auto": uniform on the domain; with
         `novelty`, a third each uniform, noise around the data and shuffled marginals; for images
-        one in ten uniform, the others augmentations of the data.
+        and a network that starts from them one in ten uniform, the others augmentations of them.
     standardize : bool, default=True
         Bring every feature to mean 0 and variance 1 first; scores are then in standardised units.
         With False they are in the units of X.

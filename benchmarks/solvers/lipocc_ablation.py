@@ -9,7 +9,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     # one step too small to be seen: the network as it starts
     "untrained": {"max_iter": 1, "learning_rate": 1e-12},
-    "trained-longer": {"max_iter": 1000},
+    "steps-200": {"max_iter": 200},
+    "lambda-1": {"regularization": 1.0},
+    "lambda-1000": {"regularization": 1000.0},
+    "T-4": {"n_newton_steps": 4},
     "uniform-negatives": {"negatives": uniform},
     "keep-all-rows": {"novelty": True},
     "dense": {"network": "dense"},
