@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from pyod_lipocc._bounds import check_integer, check_number, check_pair
+from pyod_lipocc._numbers import check_integer, check_number, check_pair
 from pyod_lipocc.domains import Domain
 
 __all__ = ["CutPaste", "ImageAugmentation", "PatchShuffle"]

@@ -15,8 +15,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from pyod_lipocc._bounds import check_integer, check_number
 from pyod_lipocc._image_negatives import CutPaste, ImageAugmentation, PatchShuffle
+from pyod_lipocc._numbers import check_integer, check_number
 from pyod_lipocc.domains import Domain
 
 __all__ = [
