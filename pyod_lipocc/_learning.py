@@ -59,7 +59,7 @@ class TrainingMethods:
         self.margin_ = resolve_margin(self.margin, X, self.scaling_, rng)
         self.domain_ = resolve_domain(self.domain, X, self.scaling_, self.margin_, self.image_shape)
         chosen = self._training_rows(X, rng)
-        rows = self._to_tensor(X[chosen])
+        rows = self._to_tensor(X, chosen)
         most = _START["table" if self.image_shape is None else "images"]
         start = np.sort(rng.choice(len(rows), size=min(len(rows), most), replace=False))
         normal = torch.ones(len(rows), dtype=torch.bool)
@@ -79,11 +79,17 @@ class TrainingMethods:
             margin=self.margin_ / self.scaling_.unit,
             contamination=contamination,
         )
-        rows = rows[normal] if contamination else rows
         plan = plan_training(network, self.margin_ / self.scaling_.unit)
         max_iter = plan.max_iter if isinstance(self.max_iter, str) else self.max_iter
         schedule = resolve_schedule(self.learning_rate, plan)
-        self._train(network.to(device), rows, max_iter=max_iter, schedule=schedule, rng=rng)
+        self._train(
+            network.to(device),
+            rows,
+            normal.nonzero().squeeze(1),
+            max_iter=max_iter,
+            schedule=schedule,
+            rng=rng,
+        )
 
     def _continue(self, X: npt.NDArray[Any], rng: np.random.Generator) -> None:
         """Train a copy of the network with one pass over X."""
@@ -94,8 +100,15 @@ class TrainingMethods:
         rate = resolve_schedule(self.learning_rate, plan)(0.0)
         history = self.history_
         max_iter = math.ceil(len(X) / self.batch_size)
-        rows = self._to_tensor(X[self._training_rows(X, rng)])
-        self._train(network, rows, max_iter=max_iter, schedule=lambda progress: rate, rng=rng)
+        rows = self._to_tensor(X, self._training_rows(X, rng))
+        self._train(
+            network,
+            rows,
+            torch.arange(len(rows)),
+            max_iter=max_iter,
+            schedule=lambda progress: rate,
+            rng=rng,
+        )
         self.history_ = history + self.history_
         self.n_iter_ = len(self.history_)
 
@@ -104,17 +117,18 @@ class TrainingMethods:
         n = min(len(X), max(_TRAINING_NUMBERS // X.shape[1], 1))
         return np.sort(rng.choice(len(X), size=n, replace=False)) if n < len(X) else np.arange(n)
 
-    def _to_tensor(self, X: npt.NDArray[Any]) -> torch.Tensor:
-        """Bring rows to the network's units, in float32."""
-        rows = torch.empty(X.shape, dtype=torch.float32)
-        for batch, filled in zip(chunks(X), chunks(rows), strict=True):
-            filled.copy_(torch.from_numpy(self.scaling_.to_network(batch)))
+    def _to_tensor(self, X: npt.NDArray[Any], chosen: npt.NDArray[np.intp]) -> torch.Tensor:
+        """Bring chosen rows to the network's units, in float32."""
+        rows = torch.empty(len(chosen), X.shape[1], dtype=torch.float32)
+        for batch, filled in zip(chunks(chosen), chunks(rows), strict=True):
+            filled.copy_(torch.from_numpy(self.scaling_.to_network(X[batch])))
         return rows
 
     def _train(
         self,
         network: torch.nn.Module,
         rows: torch.Tensor,
+        members: torch.Tensor,
         *,
         max_iter: int,
         schedule: Schedule,
@@ -131,7 +145,7 @@ class TrainingMethods:
         callbacks = [copy.copy(callback) for callback in self.callbacks or ()]
         self.history_ = train(
             network,
-            self._batches(rows.to(device), generator),
+            self._batches(rows.to(device), members.to(device), generator),
             domain=domain,
             margin=margin,
             loss=partial(hkr, margin=margin, regularization=self.regularization),
@@ -166,8 +180,11 @@ class TrainingMethods:
         proven = Certificate.of(self.network_, self.scaling_, self.margin_)
         self.lipschitz_constant_ = proven.lipschitz_constant
 
-    def _batches(self, rows: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """Draw independent rows for ever."""
-        size = (self.batch_size,)
+    def _batches(
+        self, rows: torch.Tensor, members: torch.Tensor, generator: torch.Generator
+    ) -> Iterator[torch.Tensor]:
+        """Draw independent members of the rows for ever."""
+        size, device = (self.batch_size,), generator.device
         while True:
-            yield rows[torch.randint(len(rows), size, generator=generator, device=generator.device)]
+            drawn = torch.randint(len(members), size, generator=generator, device=device)
+            yield rows[members[drawn]]
