@@ -26,7 +26,11 @@ Builder = Callable[[int, tuple[int, ...] | None], BaseDetector]
 
 DETECTORS: dict[str, Builder] = {
     "LipOCC": lambda d, shape: LipOCC(
-        standardize=shape is None, image_shape=shape, random_state=0, verbose=1
+        novelty=True,
+        standardize=shape is None,
+        image_shape=shape,
+        random_state=0,
+        verbose=1,
     ),
     "OCSVM": lambda d, shape: OCSVM(),
     "IForest": lambda d, shape: IForest(random_state=0),

@@ -69,14 +69,14 @@ def principal_subspace(rows: Tensor, variance: float = 0.9) -> NearestSubspace:
     Returns
     -------
     network : NearestSubspace
-        K = 1, s = 0; q the least number of directions that hold the share, below d.
+        K = 1, s = 0; q the least number of directions that hold the share.
     """
     n, d = rows.shape
     center = rows.mean(0)
     _, lengths, basis = torch.linalg.svd(rows - center, full_matrices=False)
     held = torch.cumsum(lengths.square(), 0)
     q = int(torch.searchsorted(held, variance * held[-1])) + 1 if held[-1] > 0 else 0
-    q = min(q, d - 1, n - 1)
+    q = min(q, d, n - 1)
     network = NearestSubspace(d, 1, q, generator=torch.Generator())
     network.assign(centers=center[None], basis=basis[None, :q])
     return network
@@ -164,7 +164,8 @@ def nearest_subspace(
 
     Tables: the mean distance to the 2 nearest rows. Where the rows may be contaminated, to the 5
     nearest, isolated ones pushed away, averaged with the distance to the principal subspace of 90 %
-    of the variance: a few outliers that are neighbours of each other do not bend it.
+    of the variance, if that is not the whole space: a few outliers that are neighbours of each
+    other do not bend it.
 
     Images, from 1,000 on: behind a Gaussian blur of a fortieth of their side, up to 30 subspaces of
     12 directions, one for 200 images, the mean height of the 2 nearest; the mean of three such
@@ -215,7 +216,10 @@ def nearest_subspace(
             for start in range(_STARTS)
         ]
     elif contamination > 0:
-        experts = [prototypes(rows, n_nearest=5, isolation=1.0), principal_subspace(members)]
+        experts = [prototypes(rows, n_nearest=5, isolation=1.0)]
+        principal = principal_subspace(members)
+        if principal.basis.shape[1] < n_features:
+            experts.append(principal)
     else:
         experts = [prototypes(rows, n_nearest=2)]
     network = nn.Sequential(*filters, experts[0] if len(experts) == 1 else Mean(*experts))

@@ -173,13 +173,19 @@ class TestRule:
         assert network.leave_one_out
 
     def test_contaminated_tables(self):
-        (network,) = nearest_subspace(
-            4, rows=cloud(50, 4), contamination=0.1, generator=generator()
-        )
+        rows = cloud(50, 4) * torch.tensor([9.0, 9.0, 1.0, 1.0])
+        (network,) = nearest_subspace(4, rows=rows, contamination=0.1, generator=generator())
         assert isinstance(network, Mean)
         neighbours, principal = network.networks
         assert (len(neighbours.centers), neighbours.n_nearest) == (50, 5)
         assert (len(principal.centers), principal.n_nearest) == (1, 1)
+        assert principal.basis.shape[1] == 2
+
+    def test_a_principal_subspace_that_is_the_whole_space_is_left_out(self):
+        (network,) = nearest_subspace(
+            2, rows=cloud(50, 2), contamination=0.1, generator=generator()
+        )
+        assert isinstance(network, NearestSubspace)
 
     @pytest.mark.parametrize("contamination", [0.0, 0.1])
     @pytest.mark.parametrize("shape", [(8, 8), (2, 8, 6)])
