@@ -126,13 +126,7 @@ class Target:
         self.certificate = Certificate.of(
             self.detector.network_, self.detector.scaling_, self.detector.margin_
         )
-        scaling = self.detector.scaling_
-        self.location = torch.from_numpy(scaling.location)
-        self.scale = torch.from_numpy(scaling.scale)
-
-    def score(self, x: torch.Tensor) -> torch.Tensor:
-        f = self.detector.network_((x - self.location) / self.scale).reshape(-1)
-        return self.detector.margin_ - self.detector.scaling_.unit * f
+        self.score = self.detector.to_torch()
 
     def scores(self, X: Floats) -> Floats:
         return self.detector.decision_function(X)

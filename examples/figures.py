@@ -123,22 +123,11 @@ def draw_contours(options: argparse.Namespace) -> Figure:
     return figure
 
 
-def score_in_torch(detector: LipOCC) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return `decision_function` of a detector as a function that torch differentiates."""
-    scaling = detector.scaling_
-    location, scale = torch.from_numpy(scaling.location), torch.from_numpy(scaling.scale)
-
-    def score(x: torch.Tensor) -> torch.Tensor:
-        return detector.margin_ - scaling.unit * detector.network_((x - location) / scale)
-
-    return score
-
-
 def attacked_auroc(
     detector: LipOCC, X: np.ndarray, y: np.ndarray, radii: np.ndarray
 ) -> list[float]:
     """Return the AUROC that projected gradient descent leaves: outliers hide, normals stand out."""
-    attack = partial(pgd_l2, score_in_torch(detector), domain=Box(0.0, 1.0), n_steps=20)
+    attack = partial(pgd_l2, detector.to_torch(), domain=Box(0.0, 1.0), n_steps=20)
     rows = torch.from_numpy(X).double()
     aurocs = []
     for radius in radii:

@@ -36,12 +36,10 @@ class FittedMethods:
     threshold_: float
     lipschitz_constant_: float
 
-    def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Score rows; the detector says how."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
 
-    def _validate(self, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any]:
-        raise NotImplementedError
+        def __getattr__(self, name: str) -> Any:
+            """Stand for what the detector itself has: its parameters, validation and scores."""
 
     def signed_distance(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the learned signed distance to the boundary of the support.
@@ -55,7 +53,8 @@ class FittedMethods:
         distance : ndarray of shape (n,)
             S(x) = f(x) - m, positive inside; the negative of `decision_function`.
         """
-        return -self.decision_function(X)
+        scores: npt.NDArray[np.float64] = self.decision_function(X)
+        return -scores
 
     def certified_radius(
         self, X: npt.ArrayLike, *, units: str = "input"
@@ -94,7 +93,7 @@ class FittedMethods:
         check_is_fitted(self, "network_")
         rows = self._validate(X, reset=False)
         certificate = Certificate.of(self.network_, self.scaling_, self.margin_)
-        scores = self.decision_function(rows)
+        scores = self._score(rows)
         return certificate.radius(rows, scores, self.threshold_, units=units)
 
     def sample(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from pyod_lipocc._auto import (
+    Plan,
     plan_training,
     resolve_domain,
     resolve_margin,
@@ -79,15 +80,14 @@ class TrainingMethods:
             margin=self.margin_ / self.scaling_.unit,
             contamination=contamination,
         )
-        plan = plan_training(network, self.margin_ / self.scaling_.unit)
-        max_iter = plan.max_iter if isinstance(self.max_iter, str) else self.max_iter
-        schedule = resolve_schedule(self.learning_rate, plan)
+        plan = self._plan(network)
         self._train(
             network.to(device),
             rows,
             normal.nonzero().squeeze(1),
-            max_iter=max_iter,
-            schedule=schedule,
+            plan=plan,
+            max_iter=plan.max_iter if isinstance(self.max_iter, str) else self.max_iter,
+            schedule=resolve_schedule(self.learning_rate, plan),
             rng=rng,
         )
 
@@ -96,21 +96,24 @@ class TrainingMethods:
         for rows in chunks(X):
             self.domain_ = self.domain_.enclose(torch.from_numpy(self.scaling_.to_scores(rows)))
         network = copy.deepcopy(self.network_).to(check_device(self.device))
-        plan = plan_training(network, self.margin_ / self.scaling_.unit)
+        plan = self._plan(network)
         rate = resolve_schedule(self.learning_rate, plan)(0.0)
         history = self.history_
-        max_iter = math.ceil(len(X) / self.batch_size)
         rows = self._to_tensor(X, self._training_rows(X, rng))
         self._train(
             network,
             rows,
             torch.arange(len(rows)),
-            max_iter=max_iter,
+            plan=plan,
+            max_iter=math.ceil(len(X) / self.batch_size),
             schedule=lambda progress: rate,
             rng=rng,
         )
         self.history_ = history + self.history_
         self.n_iter_ = len(self.history_)
+
+    def _plan(self, network: torch.nn.Module) -> Plan:
+        return plan_training(network, self.margin_ / self.scaling_.unit)
 
     def _training_rows(self, X: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[np.intp]:
         """Choose the rows that training may see: all, as far as memory for a copy is bounded."""
@@ -130,6 +133,7 @@ class TrainingMethods:
         rows: torch.Tensor,
         members: torch.Tensor,
         *,
+        plan: Plan,
         max_iter: int,
         schedule: Schedule,
         rng: np.random.Generator,
@@ -137,7 +141,6 @@ class TrainingMethods:
         """Run Algorithm 2 in float32 and in the network's units; keep the network in float64."""
         device = next(network.parameters()).device
         network = network.float().train()
-        plan = plan_training(network, self.margin_ / self.scaling_.unit)
         optimizer = _OPTIMIZERS.get(self.optimizer, self.optimizer)
         margin = self.margin_ / self.scaling_.unit
         domain = self.scaling_.domain_to_network(self.domain_).to(torch.float32, device)
