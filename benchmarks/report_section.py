@@ -73,9 +73,9 @@ class Section:
         self.solvers = [name for name in STYLES if name in found] + sorted(found - set(STYLES))
         self.sets = list(dict.fromkeys(runs["set"]))
         draws = runs.groupby(["set", "solver"]).size().unstack(fill_value=0)
-        self.n_draws = draws.to_numpy().max()
+        self.n_draws = draws.max()
         # a mean over sets compares detectors only where all have finished
-        self.common = [name for name in self.sets if draws.loc[name].min() == self.n_draws]
+        self.common = [name for name in self.sets if draws.loc[name].equals(self.n_draws)]
 
     def values(self, solver: str, column: str, name: str | None = None) -> pd.Series:
         """Return a solver's values on one set; or, for each draw, the mean of the common sets."""
@@ -110,12 +110,12 @@ class Section:
 
     def _cells(self, row: list[pd.Series]) -> Iterator[str]:
         best = max((round(values.mean(), 3) for values in row if values.count()), default=None)
-        for values in row:
+        for solver, values in zip(self.solvers, row, strict=True):
             cell = percent(values)
             if round(values.mean(), 3) == best:
                 cell = f"**{cell}**"
-            if 0 < values.count() < self.n_draws:
-                cell += f" ({values.count()} of {self.n_draws})"
+            if 0 < values.count() < self.n_draws[solver]:
+                cell += f" ({values.count()} of {self.n_draws[solver]})"
             yield cell
 
     def certified(self) -> str:
@@ -204,11 +204,13 @@ class Section:
         return figure
 
     def markdown(self, figure: str) -> str:
-        spread = f"± is the standard deviation over {self.n_draws} draws."
+        most = self.n_draws.max()
+        spread = f" ± is the standard deviation over {most} draws." if most > 1 else ""
+        if self.n_draws.min() < most:
+            spread += " Figures without it are of a single run."
         parts = [
             f"Means of {len(self.common)} sets of {len(self.sets)}: those that every detector has "
-            f"finished. Accuracy in percent. {spread if self.n_draws > 1 else ''}".rstrip()
-            + "\n",
+            f"finished. Accuracy in percent.{spread}\n",
             self.summary(),
             self.lead(),
             f"![ROC AUC by set, and against CPU seconds of fitting]({figure})\n",

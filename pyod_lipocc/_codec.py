@@ -37,7 +37,8 @@ _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.Unflatten,
 )
 _CALLABLES_FROM = (
-    *("domains", "lipschitz", "losses", "negatives", "sampler", "stiefel", "subspaces", "training"),
+    *("balls", "domains", "lipschitz", "losses", "negatives", "sampler"),
+    *("stiefel", "subspaces", "training"),
 )
 _BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 _SCALARS = {

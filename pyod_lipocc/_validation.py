@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
+from pyod_lipocc.balls import inscribed_balls
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz.networks import BUILDERS
 from pyod_lipocc.subspaces import nearest_subspace
@@ -41,8 +42,9 @@ _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
     **BUILDERS,
     "nearest-subspace": nearest_subspace,
+    "inscribed-balls": inscribed_balls,
 }
-"""Builders by name; the first need only the number of features, the last starts from data."""
+"""Builders by name; the first need only the number of features, the last two start from data."""
 
 CONSTRAINTS: dict[str, list[Any]] = {
     "contamination": [Interval(Real, 0, 0.5, closed="right"), HasMethods(["fit", "predict"])],

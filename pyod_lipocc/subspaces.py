@@ -16,7 +16,6 @@ __all__ = ["k_subspaces", "nearest_subspace", "principal_subspace", "prototypes"
 _ROWS_OF_A_COMPONENT = 200
 _MOST_COMPONENTS = 30
 _FEWEST_COMPONENTS = 5
-_DIRECTIONS = 12
 _STARTS = 3
 _PIXELS_OF_BLUR = 40  # side of an image over the deviation of the blur
 _ROUNDS = 8
@@ -158,6 +157,8 @@ def nearest_subspace(
     margin: float = 0.0,
     contamination: float = 0.0,
     image_shape: Sequence[int] | None = None,
+    n_components: int | None = None,
+    n_directions: int = 12,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
     """Build the network that is nearest to the data before any training: one rule for all data.
@@ -185,6 +186,10 @@ def nearest_subspace(
         Share of outliers among `rows`.
     image_shape : sequence of int or None, default=None
         (height, width) or (channels, height, width) where rows are flattened images.
+    n_components : int or None, default=None
+        K of subspaces, for tables too, or 0 for the rows themselves; None: the rule above.
+    n_directions : int, default=12
+        q of each subspace; at most d - 1 are used.
     generator : torch.Generator, optional
         Draws the start of K-means; None uses torch's global generator.
 
@@ -192,6 +197,11 @@ def nearest_subspace(
     -------
     network : torch.nn.Module
         Maps (n, d) to (n, 1), 1-Lipschitz in the l2 norm.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer rows than `n_components`.
 
     Examples
     --------
@@ -205,14 +215,24 @@ def nearest_subspace(
     filters: list[nn.Module] = []
     experts: list[NearestSubspace]
     members = rows if normal is None else rows[normal]
-    n_components = min(len(members) // _ROWS_OF_A_COMPONENT, _MOST_COMPONENTS)
-    if image_shape is not None and n_components >= _FEWEST_COMPONENTS:
-        blur = GaussianBlur(image_shape, min(image_shape[-2:]) / _PIXELS_OF_BLUR)
-        filters = [blur]
-        blurred = torch.cat([blur(batch) for batch in members.split(_BATCH)])
-        directions = min(_DIRECTIONS, n_features - 1)
+    if n_components is None:
+        found = min(len(members) // _ROWS_OF_A_COMPONENT, _MOST_COMPONENTS)
+        n_components = found if image_shape is not None and found >= _FEWEST_COMPONENTS else 0
+    if not 0 <= n_components <= len(members):
+        raise ValueError(
+            f"n_components must be an int from 0 to the number of rows, {len(members)}, got "
+            f"{n_components!r}"
+        )
+    if n_components:
+        seen = members
+        if image_shape is not None:
+            blur = GaussianBlur(image_shape, min(image_shape[-2:]) / _PIXELS_OF_BLUR)
+            filters = [blur]
+            seen = torch.cat([blur(batch) for batch in members.split(_BATCH)])
+        nearest = min(2, n_components)
+        directions = min(n_directions, n_features - 1)
         experts = [
-            k_subspaces(blurred, n_components, directions, n_nearest=2, seed=seed + start)
+            k_subspaces(seen, n_components, directions, n_nearest=nearest, seed=seed + start)
             for start in range(_STARTS)
         ]
     elif contamination > 0:
