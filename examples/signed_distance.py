@@ -306,9 +306,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--points", type=int, default=1000, help="where to measure")
     parser.add_argument("--max-iter", type=int, help="the detector's own where left out")
     parser.add_argument("--minutes", type=float, default=30.0, help="no fit begins afterwards")
-    parser.add_argument(
-        "--quick", action="store_true", help="20 steps, fewer rows, in 2 and 3 dimensions"
-    )
+    parser.add_argument("--quick", action="store_true", help="20 steps, 2,000 rows, d <= 3")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     if options.quick:
