@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from report_section import ACCURACIES, CERTIFIED, Section, markdown, percent
+from report_ablation import ABLATION, ablation_figure, ablation_table
+from report_section import ACCURACIES, CERTIFIED, Section
 
 BENCHMARK = Path(__file__).parent
 KEY = ["dataset", "set", "split", "solver", "repetition", "threads"]
@@ -37,7 +38,6 @@ MEASURED = [
     "n_features",
     "version",
 ]
-ABLATION = "LipOCC-ablation"
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ PROTOCOLS = (
         "mnist-one-class.yml",
         {
             "mnist-one-class": "Train on one class of the 60,000 images, rank the 10,000 test "
-            "images, of which the other nine classes are the outliers. Pixels in [0, 1]. LipOCC with "
-            "five seeds, by `configs/mnist-seeds.yml`."
+            "images, of which the other nine classes are the outliers. Pixels in [0, 1]. LipOCC "
+            "with five seeds: `configs/mnist-seeds.yml`."
         },
     ),
     Protocol(
@@ -119,10 +119,11 @@ PROTOCOLS = (
     ),
     Protocol(
         "ablation",
-        "Ablation",
+        "Ablation and study",
         "ablation.yml",
         {
             "odds-contaminated": "Eight ODDS sets, five splits.",
+            "odds-one-class": "The same sets, three splits.",
             "mnist-one-class": "Two digits.",
         },
         ablation=True,
@@ -174,30 +175,6 @@ def numbers_in_order(column: pd.Series) -> pd.Series:
     return column.str.replace(r"^\d+", lambda number: number[0].zfill(4), regex=True)
 
 
-def ablation_table(runs: pd.DataFrame) -> str:
-    """Return ROC AUC by variant: the mean of the tables, and each image set under attack or not."""
-    columns = [("odds-contaminated", None, "roc_auc")]
-    for digit in sorted(set(runs.loc[runs["dataset"] == "mnist-one-class", "set"])):
-        columns += [
-            ("mnist-one-class", digit, column) for column in ("roc_auc", "certified_roc_auc_36")
-        ]
-    names = {"roc_auc": "", "certified_roc_auc_36": " certified at 36/255"}
-    sections = {name: Section(part) for name, part in runs.groupby("dataset")}
-    rows = [["variant"]]
-    for dataset, one, column in columns:
-        if dataset in sections:
-            which = f"mean of {len(sections[dataset].common)}" if one is None else one
-            rows[0].append(f"{dataset} {which}{names[column]}")
-    for solver in dict.fromkeys(runs["solver"]):
-        cells = [
-            percent(sections[dataset].values(solver, column, one))
-            for dataset, one, column in columns
-            if dataset in sections
-        ]
-        rows.append([solver.removeprefix(f"{ABLATION}[variant=").removesuffix("]"), *cells])
-    return markdown(rows)
-
-
 def page(protocol: Protocol, runs: pd.DataFrame, sections: dict[str, Section]) -> str:
     """Return the page of a protocol: how it was made, then its sections."""
 
@@ -220,6 +197,7 @@ def page(protocol: Protocol, runs: pd.DataFrame, sections: dict[str, Section]) -
             "that does not differ from the default on a data set is not run there. ROC AUC in "
             "percent, ± the standard deviation over the splits.\n",
             ablation_table(runs),
+            "![ROC AUC against each parameter](ablation.png)\n",
         ]
         return "\n".join(parts)
     if len(sections) > 1:
@@ -244,8 +222,11 @@ def write(protocol: Protocol, measured: list[pd.DataFrame], folder: Path) -> boo
         for name in protocol.datasets
         if name in set(kept["dataset"])
     }
-    for name, section in () if protocol.ablation else sections.items():
-        section.figure().savefig(folder / f"{name}.png", dpi=100, metadata={"Software": None})
+    figures = {name: section.figure() for name, section in sections.items()}
+    if protocol.ablation:
+        figures = {protocol.name: ablation_figure(kept)}
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=100, metadata={"Software": None})
     (folder / f"{protocol.name}.md").write_text(page(protocol, kept, sections), encoding="utf-8")
     return True
 

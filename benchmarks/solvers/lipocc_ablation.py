@@ -1,18 +1,30 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from benchmark_utils import LipOCCSolver
 from pyod_lipocc.negatives import uniform
+from pyod_lipocc.subspaces import nearest_subspace
 
+# "parameter-value" is a point of a curve; margins are in units of the scores, K and q are the
+# number of subspaces and of their directions
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     # one step too small to be seen: the network as it starts
     "untrained": {"max_iter": 1, "learning_rate": 1e-12},
     "steps-200": {"max_iter": 200},
+    "margin-0.1": {"margin": 0.1},
+    "margin-0.4": {"margin": 0.4},
+    "margin-1.6": {"margin": 1.6},
     "lambda-1": {"regularization": 1.0},
     "lambda-1000": {"regularization": 1000.0},
     "T-4": {"n_newton_steps": 4},
+    "T-16": {"n_newton_steps": 16},
+    "K-10": {"network": partial(nearest_subspace, n_components=10)},
+    "K-60": {"network": partial(nearest_subspace, n_components=60)},
+    "q-4": {"network": partial(nearest_subspace, n_directions=4)},
+    "q-24": {"network": partial(nearest_subspace, n_directions=24)},
     "uniform-negatives": {"negatives": uniform},
     "keep-all-rows": {"novelty": True},
     "dense": {"network": "dense"},
@@ -28,6 +40,8 @@ class Solver(LipOCCSolver):
     def skip(
         self, contamination: float, image_shape: tuple[int, ...] | None, **_: Any
     ) -> tuple[bool, str | None]:
+        if self.variant[:2] in ("K-", "q-") and image_shape is None:
+            return True, "only images start from subspaces"
         if self.variant == "keep-all-rows" and contamination == 0:
             return True, "all rows are kept where they are clean"
         if self.variant == "uniform-negatives" and contamination > 0 and image_shape is None:

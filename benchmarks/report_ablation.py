@@ -1,0 +1,65 @@
+"""Table and figure of the variants of LipOCC: each ingredient off, each parameter changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from report_section import Section, markdown, percent
+
+ABLATION = "LipOCC-ablation"
+DEFAULT = "default"
+
+
+def ablation_columns(runs: pd.DataFrame) -> dict[str, Callable[[str], pd.Series]]:
+    """Return what the ablation compares, each a function of a solver's name.
+
+    The mean ROC AUC of the tables, and that of each image set, under attack or not.
+    """
+    sections = {name: Section(part) for name, part in runs.groupby("dataset")}
+    columns: dict[str, Callable[[str], pd.Series]] = {}
+    for name, section in sections.items():
+        if name != "mnist-one-class":
+            heading = f"{name} mean of {len(section.common)}"
+            columns[heading] = partial(section.values, column="roc_auc")
+    images = sections.get("mnist-one-class")
+    for digit in images.sets if images else []:
+        heading = f"mnist-one-class {digit}"
+        columns[heading] = partial(images.values, column="roc_auc", name=digit)
+        columns[f"{heading} certified at 36/255"] = partial(
+            images.values, column="certified_roc_auc_36", name=digit
+        )
+    return columns
+
+
+def ablation_table(runs: pd.DataFrame) -> str:
+    """Return ROC AUC by variant, the default first."""
+    columns = ablation_columns(runs)
+    rows = [["variant", *columns]]
+    for variant in sorted(set(runs["solver"]), key=lambda name: (DEFAULT not in name, name)):
+        name = variant.removeprefix(f"{ABLATION}[variant=").removesuffix("]")
+        rows.append([name, *(percent(values(variant)) for values in columns.values())])
+    return markdown(rows)
+
+
+def ablation_figure(runs: pd.DataFrame) -> Figure:
+    """Return how ROC AUC changes with each parameter of which several values were tried."""
+    points = runs["solver"].str.extract(r"variant=(?P<parameter>\w+)-(?P<value>[\d.]+)\]")
+    values = points.dropna().drop_duplicates().groupby("parameter")["value"]
+    figure = Figure(figsize=(2.6 * max(len(values), 1), 3.6), layout="constrained")
+    panels = figure.subplots(ncols=max(len(values), 1), sharey=True, squeeze=False)[0]
+    default = f"{ABLATION}[variant={DEFAULT}]"
+    for axes, (parameter, tried) in zip(panels, values, strict=False):
+        for place, (heading, column) in enumerate(ablation_columns(runs).items()):
+            tried = tried.loc[tried.astype(float).sort_values().index]
+            names = (f"{ABLATION}[variant={parameter}-{value}]" for value in tried)
+            change = [100 * (column(name).mean() - column(default).mean()) for name in names]
+            axes.plot(tried, change, marker="o", markersize=4, color=f"C{place}", label=heading)
+        axes.axhline(0.0, color="0.6", linewidth=0.8)
+        axes.set_xlabel(parameter)
+    panels[0].set_ylabel("ROC AUC over the default's, points")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
