@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import ORTHOGONAL, ROUNDING
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from pyod_lipocc.lipschitz import NearestSubspace, lipschitz_bound, parameter_groups, polish
+from pyod_lipocc.lipschitz._subspace import _smallest
 from pyod_lipocc.stiefel import StiefelAdam, orthogonality_error
 
 ATOL = ROUNDING[torch.float64]
@@ -332,3 +333,19 @@ def test_values_must_fit_their_parameter():
     network = NearestSubspace(2, 3)
     with pytest.raises(ValueError, match=r"centers must have shape \(3, 2\), got \(2, 3\)"):
         network.assign(centers=torch.zeros(2, 3))
+
+
+@given(
+    n=st.integers(0, 4),
+    width=st.integers(2040, 2075),
+    k=st.integers(1, 300),
+    levels=st.sampled_from([2, 5, 10**6]),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None)
+def test_the_smallest_of_long_rows_are_those_of_a_sort(n, width, k, levels, seed) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(levels, (n, width), generator=generator).double()
+    found = _smallest(values, k)
+    assert torch.equal(values.gather(1, found), values.sort(dim=1).values[:, :k])
+    assert all(len(row.unique()) == k for row in found)
