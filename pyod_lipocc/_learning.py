@@ -42,6 +42,7 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 _START_OF_IMAGES = 8192
 _FEWEST_STARTS, _MOST_STARTS, _NUMBERS_OF_STARTS = 4096, 16384, 2**17
 _TRAINING_NUMBERS = 2**25  # numbers held in float32 for training
+_TRIMMED_ROWS = 2**16  # rows among which outliers are looked for: each is compared with thousands
 
 
 class TrainingMethods:
@@ -120,8 +121,10 @@ class TrainingMethods:
         return plan_training(network, self.margin_ / self.scaling_.unit)
 
     def _training_rows(self, X: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[np.intp]:
-        """Choose the rows that training may see: all, as far as memory for a copy is bounded."""
+        """Choose the rows that training may see: all, as far as memory and time are bounded."""
         n = min(len(X), max(_TRAINING_NUMBERS // X.shape[1], 1))
+        if not self.novelty:
+            n = min(n, _TRIMMED_ROWS)
         return np.sort(rng.choice(len(X), size=n, replace=False)) if n < len(X) else np.arange(n)
 
     def _to_tensor(self, X: npt.NDArray[Any], chosen: npt.NDArray[np.intp]) -> torch.Tensor:

@@ -51,8 +51,9 @@ def inliers(
     passed_over = min(round(share / 2 * len(references)) + 1, neighbours - 1)
 
     def outlyingness(distances: npt.NDArray[np.floating], _: int) -> npt.NDArray[np.floating]:
-        ordered = np.partition(distances, (passed_over, neighbours - 1), axis=1)
-        return ordered[:, passed_over:neighbours].mean(axis=1, dtype=np.float64)
+        nearest = np.partition(distances, neighbours - 1, axis=1)[:, :neighbours]
+        counted = np.partition(nearest, passed_over, axis=1)[:, passed_over:]  # faster in two steps
+        return counted.mean(axis=1, dtype=np.float64)
 
     blocks = pairwise_distances_chunked(
         rows, references, reduce_func=outlyingness, working_memory=_WORKING_MEMORY
