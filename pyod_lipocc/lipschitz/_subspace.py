@@ -14,6 +14,7 @@ __all__ = ["NearestSubspace"]
 
 _GROUP = 8
 _SHORT = 2048
+_BLOCK = 2**21  # heights at a time, so that they stay in the cache
 
 
 def _smallest(values: Tensor, k: int) -> Tensor:
@@ -152,6 +153,10 @@ class NearestSubspace(nn.Module):
         Matrix products find them; their cancellation may confuse components of nearly the same
         height, and no others.
         """
+        block = max(_BLOCK // len(self.centers), 1)
+        if len(x) > block:
+            parts = zip(x.split(block), coordinates.split(block), strict=True)
+            return torch.cat([self.nearest(*part) for part in parts])
         squared = torch.addmm((self.centers * self.centers).sum(1), x, self.centers.T, alpha=-2)
         squared += (x * x).sum(1, keepdim=True)
         if self.basis.shape[1]:
