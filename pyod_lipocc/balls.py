@@ -16,6 +16,7 @@ __all__ = ["inscribed_balls"]
 
 Floats = npt.NDArray[np.float64]
 
+_MOST_FEATURES = 5
 _REACH = 2.5  # of the rolling ball, in radii of the largest gap
 _SPLITS = 3
 _EXTREMES = 256
@@ -50,7 +51,8 @@ def inscribed_balls(
     The rows end before the shape does, by a gap that falls as :math:`n^{-2/(d+1)}` (Dümbgen &
     Walther, 1996); what it is with all rows is inferred from what half of them lose, and added.
 
-    For 2 or 3 features: the surface on which the rolling ball runs is sampled.
+    For the plane and for space, and up to 5 features: the surface on which the rolling ball runs is
+    sampled.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def inscribed_balls(
     Raises
     ------
     ValueError
-        If `reach` is not positive.
+        If there are more than 5 features, or `reach` is not positive.
 
     References
     ----------
@@ -95,6 +97,12 @@ def inscribed_balls(
     >>> torch.allclose(S, torch.tensor([1.0, -1.0]), atol=0.1)
     True
     """
+    if n_features > _MOST_FEATURES:
+        raise ValueError(
+            f"inscribed balls are for X with at most {_MOST_FEATURES} features, got {n_features}: "
+            "beyond, the surface on which the ball rolls cannot be sampled. "
+            "network='nearest-subspace' takes any number"
+        )
     if reach is not None and not reach > 0:
         raise ValueError(f"reach must be a float > 0 or None, got {reach!r}")
     seed = int(torch.randint(2**31, (), generator=generator))

@@ -50,8 +50,8 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         that share, lose their say (see `trimming.inliers`).
     network : str, torch.nn.Module or callable, default="auto"
         f. "nearest-subspace", which is "auto": starts from the data, see
-        `subspaces.nearest_subspace`. "inscribed-balls": signed distances in the plane and in
-        space, see `balls.inscribed_balls`. "dense": three orthogonal layers of 128 with GroupSort2.
+        `subspaces.nearest_subspace`. "inscribed-balls": signed distances for up to 5 features,
+        see `balls.inscribed_balls`. "dense": three orthogonal layers of 128 with GroupSort2.
         "conv": the paper's Table 2, "conv-deep": its follow-up's; both need `image_shape`. A module
         is copied and trained; a callable receives the number of features, a keyword `generator`
         (torch.Generator) and those that it takes of `image_shape`, `rows` (data to start from, in

@@ -108,6 +108,13 @@ def test_reach_must_be_positive() -> None:
         inscribed_balls(2, rows=torch.randn(5, 2), reach=-1.0)
 
 
+def test_many_features_are_refused() -> None:
+    detector = LipOCC(network="inscribed-balls")
+    with pytest.raises(ValueError, match=r"at most 5 features, got 6.*nearest-subspace"):
+        detector.fit(np.random.default_rng(0).normal(size=(20, 6)))
+    assert not hasattr(detector, "network_")
+
+
 def test_a_detector_learns_the_depth_in_the_units_of_its_rows(tmp_path) -> None:
     shape = Shells([[5.0, 5.0]], outer=2.0)
     rng = np.random.default_rng(0)
