@@ -199,6 +199,8 @@ def zero_surface(
     axes = [np.arange(a, b + spacing, spacing) for a, b in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     values = function(grid.reshape(-1, 3)).reshape(grid.shape[:3])
+    if not values.min() < 0 < values.max():
+        return np.empty((0, 3)), np.empty((0, 3), dtype=int)
     vertices, triangles, _, _ = marching_cubes(values, 0.0, spacing=(spacing,) * 3)
     return vertices + low, triangles
 
@@ -214,7 +216,11 @@ def draw_plane(result: Result, ax: Axes) -> None:
 
 def draw_torus(result: Result, ax: Any) -> None:
     """Draw the learned zero level in space, coloured by its distance to the torus."""
+    ax.set_axis_off()
+    ax.set_title(f"{result.name}, {result.network}")
     vertices, triangles = zero_surface(result.detector.signed_distance, result.shape)
+    if not len(triangles):
+        return
     faces, solid = vertices[triangles], result.shape
     if isinstance(solid, Surface):  # cut open, to show that there is a hollow
         x, y, _ = faces.mean(axis=1).T
@@ -228,8 +234,6 @@ def draw_torus(result: Result, ax: Any) -> None:
     ax.set(xlim=(left, right), ylim=(front, back), zlim=(bottom, top))
     ax.set_box_aspect((right - left, back - front, top - bottom), zoom=1.1)
     ax.view_init(elev=40, azim=-60)
-    ax.set_axis_off()
-    ax.set_title(f"{result.name}, {result.network}")
 
 
 def save(path: Path, results: list[Result], draw: Callable[..., None], **subplot: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 from small import assert_untouched, cloud, fitted_state, small
 from torch import nn
 
+from pyod_lipocc import LipOCC
 from pyod_lipocc.domains import Ball
 from pyod_lipocc.negatives import uniform
 from pyod_lipocc.sampler import newton_raphson
@@ -334,3 +335,10 @@ def test_accepted_parameters(parameters):
     detector = small(**parameters).fit(X)
     assert np.isfinite(detector.decision_scores_).all()
     assert detector.lipschitz_constant_ == pytest.approx(1 / X.std(axis=0).min(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d", "centers"), [(4500, 2, 4500), (4500, 64, 4096)])
+def test_tables_start_from_as_many_rows_as_distances_are_cheap(n, d, centers) -> None:
+    X = np.random.default_rng(0).normal(size=(n, d))
+    detector = LipOCC(novelty=True, max_iter=1, random_state=0).fit(X)
+    assert len(detector.network_[-1].centers) == centers

@@ -223,6 +223,23 @@ class TestRule:
         share = max(contamination, 0.05)
         assert math.floor(share * (n - 1)) <= below <= math.ceil(share * n)
 
+    @pytest.mark.parametrize("image_shape", [None, (4, 4)])
+    def test_subspaces_can_be_asked_for_and_put_off(self, image_shape):
+        rows = images(1200, (4, 4))
+        chosen = {"rows": rows, "image_shape": image_shape, "generator": generator()}
+        network = nearest_subspace(16, n_components=3, n_directions=5, **chosen)
+        experts = network[-1].networks
+        assert [tuple(expert.basis.shape) for expert in experts] == [(3, 5, 16)] * 3
+        assert isinstance(network[0], GaussianBlur) == (image_shape is not None)
+        assert len(nearest_subspace(16, n_components=0, **chosen)[-1].centers) == len(rows)
+
+    @pytest.mark.parametrize("n_components", [-1, 31])
+    def test_more_subspaces_than_rows_are_refused(self, n_components):
+        with pytest.raises(
+            ValueError, match=rf"from 0 to the number of rows, 30, got {n_components}"
+        ):
+            nearest_subspace(4, rows=cloud(30, 4), n_components=n_components)
+
     def test_f_is_the_margin_on_images_too(self):
         rows = images(1000, (6, 6))
         network = nearest_subspace(36, rows=rows, margin=0.1, image_shape=(6, 6))
