@@ -40,13 +40,14 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 BAND = 0.1
 LARGEST_DIMENSION = {"inscribed-balls": 3}
-# Half the spacing of so many samples, the automatic margin, is too small for dense networks. Hinge
-# weights above 10 place the boundary better and bring the gradient norm further from 1.
+# Half the spacing of so many samples, the automatic margin, is too small for dense networks. Larger
+# hinge weights place the boundary better and bring the gradient norm further from 1.
 SETTINGS: dict[str, dict[str, Any]] = {
     "dense": {
         "network": partial(dense, hidden=(64,) * 3),
-        "margin": 0.02,
-        "regularization": 10.0,
+        "margin": 0.05,
+        "regularization": 30.0,
+        "max_iter": 2000,
         "negatives": uniform,
     }
 }
@@ -73,6 +74,8 @@ def shapes_of(n_features: int) -> dict[str, Shape]:
 def fit(shape: Shape, network: str, options: argparse.Namespace) -> LipOCC:
     """Train on uniform samples, in the units of the shape, with negatives in its window."""
     settings = {"network": network} | SETTINGS.get(network, {})
+    if options.max_iter is not None:
+        settings["max_iter"] = options.max_iter
     X = shape.sample(options.rows, np.random.default_rng(0))
     return LipOCC(
         **settings,
@@ -80,7 +83,6 @@ def fit(shape: Shape, network: str, options: argparse.Namespace) -> LipOCC:
         domain=Box(*shape.window),
         standardize=False,
         threshold="boundary",
-        max_iter="auto" if options.max_iter is None else options.max_iter,
         random_state=0,
     ).fit(X)
 

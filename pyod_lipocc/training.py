@@ -31,6 +31,8 @@ __all__ = [
 Schedule = Callable[[float], float]
 """Maps the progress of training, in [0, 1), to the learning rate."""
 
+_BLOCK = 1024  # steps
+
 
 @dataclass(frozen=True)
 class LinearDecay:
@@ -86,11 +88,9 @@ class History:
     gradient_norm: npt.NDArray[np.float64]
 
     @classmethod
-    def from_records(cls, records: Sequence[Tensor]) -> History:
-        """Collect one tensor of shape (8,) per step, in the order of the attributes."""
-        width = len(fields(cls))
-        table = torch.stack(list(records)) if records else torch.empty(0, width)
-        columns = table.double().cpu().numpy().T.copy()
+    def from_records(cls, records: Tensor) -> History:
+        """Take a row for each step, of shape (8,), in the order of the attributes."""
+        columns = records.double().cpu().numpy().T.copy()
         columns.setflags(write=False)
         return cls(*columns)
 
@@ -327,8 +327,10 @@ def train(
     >>> bool(history.loss[-1] < history.loss[0])
     True
     """
-    records: list[Tensor] = []
     names = [field.name for field in fields(History)]
+    # Blocks: a small tensor kept from each step would hold the memory around it.
+    blocks = [torch.empty(0, len(names))]
+    n_steps = 0
     with ExitStack() as ending:
         for callback in callbacks:
             callback.begin(max_iter)
@@ -347,10 +349,13 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             record = _gradient_step(network, x, z, loss, margin, optimizer)
-            records.append(record)
+            if iteration % _BLOCK == 0:
+                blocks.append(record.new_empty(_BLOCK, len(names)))
+            blocks[-1][iteration % _BLOCK] = record
+            n_steps = iteration + 1
             if callbacks:
                 metrics = dict(zip(names, record, strict=True))
                 stops = [callback.step(iteration + 1, metrics) for callback in callbacks]
                 if any(stops):
                     break
-    return History.from_records(records)
+    return History.from_records(torch.cat([block.cpu() for block in blocks])[:n_steps])

@@ -231,7 +231,7 @@ def test_explanations_that_do_not_fit_are_refused(contributions, options, messag
 
 def test_history_is_drawn_as_a_moving_mean(rng):
     records = torch.from_numpy(rng.uniform(size=(300, 8)))
-    history = History.from_records(list(records))
+    history = History.from_records(records)
     ax = plot_history(history, fields=["kr", "loss"], window=7)
     assert list(curves(ax)) == ["kr", "loss"]
     kr, _ = ax.lines
@@ -252,4 +252,4 @@ def test_history_is_drawn_as_a_moving_mean(rng):
 )
 def test_histories_that_do_not_fit_are_refused(steps, options, message):
     with pytest.raises(ValueError, match=message):
-        plot_history(History.from_records(list(torch.zeros(steps, 8))), **options)
+        plot_history(History.from_records(torch.zeros(steps, 8)), **options)

@@ -411,7 +411,7 @@ class TestHistory:
             np.testing.assert_array_equal(getattr(joined, name), np.concatenate(parts))
 
     def test_nothing_is_neutral(self, history):
-        nothing = History.from_records([])
+        nothing = History.from_records(torch.empty(0, 8))
         for joined in (history + nothing, nothing + history):
             np.testing.assert_array_equal(joined.loss, history.loss)
 
