@@ -156,11 +156,11 @@ class TestNorms:
         for image_shape in ((28, 28), (3, 9, 9)):
             assert lipschitz_bound(GaussianBlur(image_shape, 0.7)) <= 1 + 1e-6
 
-    def test_combinations_move_as_their_fastest_part(self):
+    def test_combinations_move_as_their_parts(self):
         fast = nn.Linear(4, 1)
         fast.weight.data = torch.full((1, 4), 1.5)
-        for combination in (Mean, Minimum, Maximum):
-            assert 3.0 <= lipschitz_bound(combination(fast, dense(4))) <= 3.0 + 1e-12
+        for combination, bound in ((Mean, 2.0), (Minimum, 3.0), (Maximum, 3.0)):
+            assert bound <= lipschitz_bound(combination(fast, dense(4))) <= bound + 1e-6
             assert lipschitz_bound(combination(fast, nn.GELU())) == math.inf
 
         class Sum(Mean):

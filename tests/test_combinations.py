@@ -68,6 +68,12 @@ def test_1_lipschitz(seed, combination):
         assert (change <= share * step.norm(dim=1) + ATOL).all()
 
 
+def test_the_bound_of_a_mean_is_the_mean_of_the_bounds():
+    network = Mean(scaled(2.0), scaled(0.5), scaled(0.5))
+    assert lipschitz_bound(network) == pytest.approx(1.0, rel=1e-6)
+    assert lipschitz_bound(network) >= 1
+
+
 @every_combination
 def test_the_bound_holds_and_is_no_more_than_the_largest(combination):
     factors = (0.5, 2.0, 1.0)

@@ -12,7 +12,13 @@ from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 from torch import nn
 
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
-from pyod_lipocc.lipschitz._bounds import product, spectral_norm, subspace_norm
+from pyod_lipocc.lipschitz._bounds import (
+    product,
+    quotient,
+    spectral_norm,
+    subspace_norm,
+    total,
+)
 from pyod_lipocc.lipschitz._builders import BUILDERS, conv, conv_deep, dense
 from pyod_lipocc.lipschitz._combinations import Maximum, Mean, Minimum
 from pyod_lipocc.lipschitz._conv import OrthogonalConv2d, ReshapedConv2d
@@ -220,8 +226,10 @@ def lipschitz_bound(network: nn.Module) -> float:
     """
     if computes_as(network, nn.Sequential):
         return product(*map(lipschitz_bound, network))
-    if computes_as(network, Maximum) or computes_as(network, Mean) or computes_as(network, Minimum):
+    if computes_as(network, Maximum) or computes_as(network, Minimum):
         return max(map(lipschitz_bound, network.networks))
+    if computes_as(network, Mean):
+        return quotient(total(*map(lipschitz_bound, network.networks)), len(network.networks))
     if computes_as(network, OrthogonalLinear):
         return network.lipschitz_bound()
     if computes_as(network, ReshapedConv2d) or computes_as(network, OrthogonalConv2d):
