@@ -38,9 +38,10 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     # "Default hyper-parameters" of the paper are those of Keras.
     "rmsprop": partial(StiefelRMSprop, alpha=0.9, eps=1e-7),
 }
-# Rows that a network may start from, at most: of tables, more where a distance costs less.
-_START_OF_IMAGES = 8192
-_FEWEST_STARTS, _MOST_STARTS, _NUMBERS_OF_STARTS = 4096, 16384, 2**17
+# Rows that a network may start from, at most: of clean tables, more where a distance costs less;
+# contaminated ones compare every pair.
+_START = {"table": 4096, "images": 8192}
+_MOST_OF_CLEAN_TABLES, _NUMBERS_OF_CLEAN_TABLES = 16384, 2**17
 _TRAINING_NUMBERS = 2**25  # numbers held in float32 for training
 _TRIMMED_ROWS = 2**16  # rows among which outliers are looked for: each is compared with thousands
 
@@ -64,9 +65,10 @@ class TrainingMethods:
         self.domain_ = resolve_domain(self.domain, X, self.scaling_, self.margin_, self.image_shape)
         chosen = self._training_rows(X, rng)
         rows = self._to_tensor(X, chosen)
-        most = _START_OF_IMAGES
-        if self.image_shape is None:
-            most = int(np.clip(_NUMBERS_OF_STARTS // X.shape[1], _FEWEST_STARTS, _MOST_STARTS))
+        most = _START["table" if self.image_shape is None else "images"]
+        if self.novelty and self.image_shape is None:
+            cheap = _NUMBERS_OF_CLEAN_TABLES // X.shape[1]
+            most = max(most, min(cheap, _MOST_OF_CLEAN_TABLES))
         start = np.sort(rng.choice(len(rows), size=min(len(rows), most), replace=False))
         normal = torch.ones(len(rows), dtype=torch.bool)
         contamination = 0.0
