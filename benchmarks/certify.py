@@ -82,7 +82,10 @@ def cases(embedded: bool) -> Iterator[Case]:
     """Yield a toy set, digits, two tables of scikit-learn, one in raw units, and one of ODDS."""
     subspaces = partial(NearestSubspace, n_components=8)
     moons = load_toy("two-moons", 1000, random_state=0)
-    toy = {"k-subspaces": {"network": partial(subspaces, n_directions=1)}}
+    toy = {
+        "inscribed-balls": {"network": "inscribed-balls", "novelty": True},
+        "k-subspaces": {"network": partial(subspaces, n_directions=1)},
+    }
     yield from _networks("two-moons", moons[::2], moons[1::2], TABULAR | toy)
 
     digits = load_digits_one_class(0)
