@@ -170,7 +170,8 @@ def nearest_subspace(
 
     Images, from 1,000 on: behind a Gaussian blur of a fortieth of their side, up to 30 subspaces of
     12 directions, one for 200 images, the mean height of the 2 nearest; the mean of three such
-    functions, whose K-means starts differ.
+    functions, whose K-means starts differ. Fewer clean images: the distance to the nearest, for
+    which the Lipschitz bound is tight.
 
     Parameters
     ----------
@@ -241,7 +242,7 @@ def nearest_subspace(
         if principal.basis.shape[1] < n_features:
             experts.append(principal)
     else:
-        experts = [prototypes(rows, n_nearest=2)]
+        experts = [prototypes(rows, n_nearest=2 if image_shape is None else 1)]
     network = nn.Sequential(*filters, experts[0] if len(experts) == 1 else Mean(*experts))
     _place(network, experts, members, margin, max(contamination, 0.05))
     return network

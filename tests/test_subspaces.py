@@ -208,9 +208,9 @@ class TestRule:
             assert (K, q, expert.n_nearest) == (5, 12, 2)
         assert len({expert.centers[0, 0].item() for expert in network.networks}) == 3
 
-    def test_few_images_are_a_table(self):
+    def test_few_images_are_their_own_centers(self):
         (network,) = nearest_subspace(64, rows=images(999, (8, 8)), image_shape=(8, 8))
-        assert len(network.centers) == 999
+        assert (len(network.centers), network.n_nearest) == (999, 1)
 
     @pytest.mark.parametrize("contamination", [0.0, 0.02, 0.1, 0.3])
     @pytest.mark.parametrize("n", [10, 61, 400])
