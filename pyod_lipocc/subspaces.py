@@ -16,6 +16,7 @@ __all__ = ["k_subspaces", "nearest_subspace", "principal_subspace", "prototypes"
 _ROWS_OF_A_COMPONENT = 200
 _MOST_COMPONENTS = 30
 _FEWEST_COMPONENTS = 5
+_MOST_DIRECTIONS = 128  # of the principal subspace: each step of training turns them
 _STARTS = 3
 _PIXELS_OF_BLUR = 40  # side of an image over the deviation of the blur
 _ROUNDS = 8
@@ -68,14 +69,14 @@ def principal_subspace(rows: Tensor, variance: float = 0.9) -> NearestSubspace:
     Returns
     -------
     network : NearestSubspace
-        K = 1, s = 0; q the least number of directions that hold the share.
+        K = 1, s = 0; q the least number of directions that hold the share, 128 at most.
     """
     n, d = rows.shape
     center = rows.mean(0)
     _, lengths, basis = torch.linalg.svd(rows - center, full_matrices=False)
     held = torch.cumsum(lengths.square(), 0)
     q = int(torch.searchsorted(held, variance * held[-1])) + 1 if held[-1] > 0 else 0
-    q = min(q, d, n - 1)
+    q = min(q, d, n - 1, _MOST_DIRECTIONS)
     network = NearestSubspace(d, 1, q, generator=torch.Generator())
     network.assign(centers=center[None], basis=basis[None, :q])
     return network
