@@ -47,10 +47,12 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
     novelty : bool, default=False
         True: the training rows are clean, all of them shape the support. False, PyOD's convention:
         up to a share `contamination` of them are outliers, and the rows that look like it, twice
-        that share, lose their say (see `trimming.inliers`).
+        that share, lose their say (see `trimming.inliers`); of larger sets 65,536 rows, drawn at
+        random, are searched and trained on.
     network : str, torch.nn.Module or callable, default="auto"
         f. "nearest-subspace", which is "auto": starts from the data, see
-        `subspaces.nearest_subspace`. "inscribed-balls": signed distances for up to 5 features,
+        `subspaces.nearest_subspace`; from 4,096 rows of a table at most, drawn at random, of clean
+        ones with fewer than 32 features up to 16,384; from 8,192 images. "inscribed-balls": signed distances for up to 5 features,
         see `balls.inscribed_balls`. "dense": three orthogonal layers of 128 with GroupSort2.
         "conv": the paper's Table 2, "conv-deep": its follow-up's; both need `image_shape`. A module
         is copied and trained; a callable receives the number of features, a keyword `generator`
