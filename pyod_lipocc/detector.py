@@ -51,9 +51,10 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         random, are searched and trained on.
     network : str, torch.nn.Module or callable, default="auto"
         f. "nearest-subspace", which is "auto": starts from the data, see
-        `subspaces.nearest_subspace`; from 4,096 rows of a table at most, drawn at random, of clean
-        ones with fewer than 32 features up to 16,384; from 8,192 images. "inscribed-balls": signed distances for up to 5 features,
-        see `balls.inscribed_balls`. "dense": three orthogonal layers of 128 with GroupSort2.
+        `subspaces.nearest_subspace`; from 4,096 rows of a table at most, drawn at random, up to
+        16,384 of clean ones with fewer than 32 features, 8,192 images. "inscribed-balls": signed
+        distances for up to 5 features, see `balls.inscribed_balls`; starts from as many. "dense":
+        three orthogonal layers of 128 with GroupSort2.
         "conv": the paper's Table 2, "conv-deep": its follow-up's; both need `image_shape`. A module
         is copied and trained; a callable receives the number of features, a keyword `generator`
         (torch.Generator) and those that it takes of `image_shape`, `rows` (data to start from, in
