@@ -157,7 +157,16 @@ def test_torch_module_gives_the_scores_of_the_detector(name, dtype):
     assert (abs(scores.numpy() - expected) <= PARITY[dtype] * np.maximum(1, abs(expected))).all()
 
 
-@pytest.mark.parametrize("n_rows", [0, 1, 2, 59])
+no_rows = pytest.param(
+    0,
+    marks=pytest.mark.skipif(
+        tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 32),
+        reason="onnxruntime 1.23, the last for Python 3.10, divides by the number of rows",
+    ),
+)
+
+
+@pytest.mark.parametrize("n_rows", [no_rows, 1, 2, 59])
 @pytest.mark.parametrize("name", ["dense", "conv", "nearest-subspaces"])
 def test_any_number_of_rows(name, n_rows, tmp_path):
     detector, X = fitted(NETWORKS[name])
