@@ -12,6 +12,7 @@ from report_section import Section, markdown, percent
 
 ABLATION = "LipOCC-ablation"
 DEFAULT = "default"
+DEFAULT_VALUES = {"K": "30", "T": "1", "lambda": "100", "q": "12", "steps": "50"}
 
 
 def ablation_columns(runs: pd.DataFrame) -> dict[str, Callable[[str], pd.Series]]:
@@ -48,18 +49,22 @@ def ablation_table(runs: pd.DataFrame) -> str:
 def ablation_figure(runs: pd.DataFrame) -> Figure:
     """Return how ROC AUC changes with each parameter of which several values were tried."""
     points = runs["solver"].str.extract(r"variant=(?P<parameter>\w+)-(?P<value>[\d.]+)\]")
-    values = points.dropna().drop_duplicates().groupby("parameter")["value"]
-    figure = Figure(figsize=(2.6 * max(len(values), 1), 3.6), layout="constrained")
-    panels = figure.subplots(ncols=max(len(values), 1), sharey=True, squeeze=False)[0]
-    default = f"{ABLATION}[variant={DEFAULT}]"
-    for axes, (parameter, tried) in zip(panels, values, strict=False):
+    tried = points.dropna().drop_duplicates().groupby("parameter")["value"].apply(list)
+    figure = Figure(figsize=(2.6 * max(len(tried), 1), 4.0), layout="constrained")
+    panels = figure.subplots(ncols=max(len(tried), 1), sharey=True, squeeze=False)[0]
+    for axes, (parameter, others) in zip(panels, tried.items(), strict=False):
+        default = DEFAULT_VALUES.get(str(parameter))
+        values = sorted({*others, *([default] if default else [])}, key=float)
+        names = [
+            f"{ABLATION}[variant={DEFAULT if value == default else f'{parameter}-{value}'}]"
+            for value in values
+        ]
         for place, (heading, column) in enumerate(ablation_columns(runs).items()):
-            tried = tried.loc[tried.astype(float).sort_values().index]
-            names = (f"{ABLATION}[variant={parameter}-{value}]" for value in tried)
-            change = [100 * (column(name).mean() - column(default).mean()) for name in names]
-            axes.plot(tried, change, marker="o", markersize=4, color=f"C{place}", label=heading)
+            usual = column(f"{ABLATION}[variant={DEFAULT}]").mean()
+            change = [100 * (column(name).mean() - usual) for name in names]
+            axes.plot(values, change, marker="o", markersize=4, color=f"C{place}", label=heading)
         axes.axhline(0.0, color="0.6", linewidth=0.8)
         axes.set_xlabel(parameter)
-    panels[0].set_ylabel("ROC AUC over the default's, points")
+    panels[0].set_ylabel("ROC AUC, points over the default's")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
