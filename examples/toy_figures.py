@@ -176,6 +176,7 @@ README = """\
 
     python examples/toy_experiment.py --hidden 128 128 128 128
     python examples/toy_experiment.py --sets one-cloud two-circles two-blobs --models lipocc
+    python examples/toy_experiment.py --sets ... --models lipocc-adam    # all but two of the sets
 
 Without `--hidden` the networks have the paper's width, 2-512-512-512-512-1, and a training takes
 21 minutes of one core. The widths that were run are in the last table. Finished pairs of a set
