@@ -51,6 +51,7 @@ def ablation_figure(runs: pd.DataFrame) -> Figure:
     points = runs["solver"].str.extract(r"variant=(?P<parameter>\w+)-(?P<value>[\d.]+)\]")
     tried = points.dropna().drop_duplicates().groupby("parameter")["value"].apply(list)
     figure = Figure(figsize=(2.6 * max(len(tried), 1), 4.0), layout="constrained")
+    columns = ablation_columns(runs)
     panels = figure.subplots(ncols=max(len(tried), 1), sharey=True, squeeze=False)[0]
     for axes, (parameter, others) in zip(panels, tried.items(), strict=False):
         default = DEFAULT_VALUES.get(str(parameter))
@@ -59,7 +60,7 @@ def ablation_figure(runs: pd.DataFrame) -> Figure:
             f"{ABLATION}[variant={DEFAULT if value == default else f'{parameter}-{value}'}]"
             for value in values
         ]
-        for place, (heading, column) in enumerate(ablation_columns(runs).items()):
+        for place, (heading, column) in enumerate(columns.items()):
             usual = column(f"{ABLATION}[variant={DEFAULT}]").mean()
             change = [100 * (column(name).mean() - usual) for name in names]
             axes.plot(values, change, marker="o", markersize=4, color=f"C{place}", label=heading)

@@ -176,10 +176,12 @@ README = """\
 
     python examples/toy_experiment.py --hidden 128 128 128 128
     python examples/toy_experiment.py --sets one-cloud two-circles two-blobs --models lipocc
-    python examples/toy_experiment.py --sets ... --models lipocc-adam    # all but two of the sets
+    python examples/toy_experiment.py --models lipocc-adam \\
+        --sets one-cloud two-circles two-blobs blob-and-cloud two-moons disc
 
 Without `--hidden` the networks have the paper's width, 2-512-512-512-512-1, and a training takes
-21 minutes of one core. The widths that were run are in the last table. Finished pairs of a set
+21 minutes of one core; the lines above, one after the other, make what is here. The widths that
+were run are in the last table. Finished pairs of a set
 and a detector are kept in `cache/` and not run again; `--draw-only` redraws what is there.
 
 "LipOCC" has the paper's settings: the hKR loss with lambda = 100, RMSprop at 1e-3, T = 4, 10,000

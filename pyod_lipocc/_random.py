@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-__all__ = ["RandomState", "local_generator", "numpy_generator", "torch_generator"]
+__all__ = ["RandomState", "local_generator", "numpy_generator", "torch_generator", "unit_vectors"]
 
 RandomState = int | np.integer | np.random.RandomState | np.random.Generator | None
 
@@ -90,3 +91,19 @@ def local_generator(random_state: RandomState) -> Iterator[np.random.Generator]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator.integers(2**63)))
         yield generator
+
+
+def unit_vectors(n: int, d: int, generator: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Draw unit vectors, uniform on the sphere.
+
+    Parameters
+    ----------
+    n, d : int
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    vectors : ndarray of shape (n, d)
+    """
+    gaussian = generator.standard_normal((n, d))
+    return gaussian / np.linalg.norm(gaussian, axis=1, keepdims=True)

@@ -10,6 +10,7 @@ import torch
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from pyod_lipocc._random import unit_vectors
 from pyod_lipocc.lipschitz import NearestSubspace
 
 __all__ = ["inscribed_balls"]
@@ -151,13 +152,13 @@ def _rolling_ball(rows: Floats, reach: float, rng: np.random.Generator) -> Float
     """
     positions = min(_POSITIONS, _POSITIONS_OF_A_ROW * len(rows))
     tree = KDTree(rows)
-    directions = _directions(_EXTREMES, rows.shape[1], rng)
+    directions = unit_vectors(_EXTREMES, rows.shape[1], rng)
     touched = (rows @ directions.T).argmax(axis=0)
     found = [rows[touched] + reach * directions]
     for _ in range(_MOST_ROUNDS):
         beside = rng.integers(len(rows), size=positions)
         beside[::2] = rng.choice(touched, size=len(beside[::2]))
-        centers = rows[beside] + 1.5 * reach * _directions(positions, rows.shape[1], rng)
+        centers = rows[beside] + 1.5 * reach * unit_vectors(positions, rows.shape[1], rng)
         distances, nearest = tree.query(centers)
         outside = distances > reach
         centers, distances, nearest = centers[outside], distances[outside], nearest[outside]
@@ -171,9 +172,3 @@ def _rolling_ball(rows: Floats, reach: float, rng: np.random.Generator) -> Float
         if sum(map(len, found)) >= positions:
             break
     return np.concatenate(found)
-
-
-def _directions(n: int, d: int, rng: np.random.Generator) -> Floats:
-    """Draw n unit vectors, shape (n, d)."""
-    directions = rng.normal(size=(n, d))
-    return directions / np.linalg.norm(directions, axis=1, keepdims=True)

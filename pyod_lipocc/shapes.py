@@ -9,6 +9,8 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyod_lipocc._random import unit_vectors
+
 __all__ = ["Cuboid", "Shape", "Shells", "Surface", "Torus", "unit_shapes"]
 
 Floats = NDArray[np.float64]
@@ -170,14 +172,14 @@ class Shells(Shape):
         d = self.n_features
         # the volume within a radius grows as its d-th power
         radius = self.outer * generator.uniform((self.inner / self.outer) ** d, 1.0, n) ** (1 / d)
-        return self._pick_center(n, generator) + radius[:, None] * _directions(n, d, generator)
+        return self._pick_center(n, generator) + radius[:, None] * unit_vectors(n, d, generator)
 
     def _sample_surface(self, n: int, generator: np.random.Generator) -> tuple[Floats, Floats]:
         d = self.n_features
         areas = np.array([self.inner, self.outer]) ** (d - 1) * [self.inner > 0, 1]
         outward = generator.random(n) < areas[1] / areas.sum()
         radius = np.where(outward, self.outer, self.inner)
-        directions = _directions(n, d, generator)
+        directions = unit_vectors(n, d, generator)
         points = self._pick_center(n, generator) + radius[:, None] * directions
         return points, np.where(outward, 1.0, -1.0)[:, None] * directions
 
@@ -417,9 +419,3 @@ def _count(n_samples: int) -> int:
     if not isinstance(n_samples, Integral) or n_samples < 1:
         raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}")
     return int(n_samples)
-
-
-def _directions(n: int, d: int, generator: np.random.Generator) -> Floats:
-    """Return unit vectors, uniform on the sphere."""
-    gaussian = generator.standard_normal((n, d))
-    return gaussian / np.linalg.norm(gaussian, axis=1, keepdims=True)
