@@ -5,6 +5,7 @@ figures and tables from the files that are there. A pair that is finished is not
 that was killed goes on where it was.
 
     python examples/toy_experiment.py                # the paper's settings: hours on one core
+    python examples/toy_experiment.py --device cuda  # minutes
     python examples/toy_experiment.py --sets two-moons --hidden 64 64 --max-iter 200 --output toy
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from pyod.models.iforest import IForest
 from pyod.models.ocsvm import OCSVM
+from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from toy_figures import Piece, draw_all
 
@@ -33,7 +35,8 @@ from pyod_lipocc.datasets import SHAPE_NAMES, TOY_NAMES, load_toy, toy_signed_di
 from pyod_lipocc.domains import Ball
 from pyod_lipocc.lipschitz import dense
 from pyod_lipocc.losses import binary_cross_entropy
-from pyod_lipocc.negatives import uniform
+from pyod_lipocc.negatives import Away, uniform
+from pyod_lipocc.sampler import newton_raphson
 from pyod_lipocc.training import History, LinearDecay, ProgressBar, train
 
 Settings = dict[str, Any]
@@ -73,30 +76,47 @@ def settings_of(model: str, name: str, options: argparse.Namespace) -> Settings:
         "n_newton_steps": 4,
         "learning_rate": 1e-3,
     }
-    if model != "lipocc-adam":
+    if model == "lipocc-decay":
+        return paper | {"learning_rate": [1e-3, 1e-6]}
+    if model != "lipocc-apart":
         return paper
     return paper | {
         "max_iter": options.max_iter // 5,
         "regularization": 30.0,
         "optimizer": "adam",
         "learning_rate": "auto",
+        "apart": round(2 * spacing(load_points(name)[: paper["batch_size"]]), 3),
     }
 
 
-def fit_lipocc(points: np.ndarray, settings: Settings, standardize: bool, verbose: bool) -> Trained:
-    """Train LipOCC through its public API."""
+def spacing(points: np.ndarray) -> float:
+    """Median distance of a point to its nearest other."""
+    distances, _ = NearestNeighbors(n_neighbors=1).fit(points).kneighbors()
+    return float(np.median(distances))
+
+
+def fit_lipocc(
+    points: np.ndarray, settings: Settings, standardize: bool, options: argparse.Namespace
+) -> Trained:
+    """Train LipOCC through its public API; `apart` keeps negatives away from the data."""
     arguments: Settings = {"regularization": 100.0, "optimizer": "rmsprop"} | settings
+    if isinstance(rates := arguments["learning_rate"], list):
+        arguments["learning_rate"] = LinearDecay(*rates)
+    arguments["negatives"] = uniform
+    if distance := arguments.pop("apart", 0.0):
+        arguments["negatives"] = Away(uniform, distance)
+        arguments["sampler"] = partial(newton_raphson, residual=torch.relu)
     detector = LipOCC(
         novelty=True,
         network=partial(dense, hidden=arguments.pop("hidden")),
         **arguments,
-        negatives=uniform,
         domain=Ball(RADIUS),
         standardize=standardize,
+        device=options.device,
         random_state=0,
-        verbose=verbose,
+        verbose=options.verbose,
     ).fit(points)
-    scorer = detector.to_torch()
+    scorer = detector.to_torch().cpu()
     return Trained(
         detector.signed_distance,
         lambda x: -scorer(x),
@@ -106,33 +126,34 @@ def fit_lipocc(points: np.ndarray, settings: Settings, standardize: bool, verbos
 
 
 def fit_conventional(
-    points: np.ndarray, settings: Settings, standardize: bool, verbose: bool
+    points: np.ndarray, settings: Settings, standardize: bool, options: argparse.Namespace
 ) -> Trained:
     """Train the same network without constraint: ReLU, cross-entropy, its own Algorithm 1."""
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.from_numpy(points).float()
+    device = options.device
+    generator = torch.Generator(device).manual_seed(0)
+    rows = torch.from_numpy(points).float().to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = torch.nn.Sequential()
         for width, wider in pairwise([2, *settings["hidden"]]):
             network.extend([torch.nn.Linear(width, wider), torch.nn.ReLU()])
-        network.append(torch.nn.Linear(settings["hidden"][-1], 1))
-    rate = settings["learning_rate"]
-    draw = partial(torch.randint, len(rows), (settings["batch_size"],), generator=generator)
+        network.append(torch.nn.Linear(settings["hidden"][-1], 1)).to(device)
+    rate, size = settings["learning_rate"], (settings["batch_size"],)
+    draw = partial(torch.randint, len(rows), size, generator=generator, device=device)
     history = train(
         network,
         iter(lambda: rows[draw()], None),
-        domain=Ball(RADIUS).expand(2).to(torch.float32),
+        domain=Ball(RADIUS).expand(2).to(torch.float32, torch.device(device)),
         margin=settings["margin"],
         loss=binary_cross_entropy,
         optimizer=torch.optim.Adam(network.parameters()),
         schedule=LinearDecay(rate, rate),
         max_iter=settings["max_iter"],
         n_newton_steps=settings["n_newton_steps"],
-        callbacks=[ProgressBar("conventional")] if verbose else [],
+        callbacks=[ProgressBar("conventional")] if options.verbose else [],
         generator=generator,
     )
-    network.double().requires_grad_(False)
+    network.cpu().double().requires_grad_(False)
 
     def score(x: np.ndarray) -> np.ndarray:
         return network(torch.from_numpy(x)).reshape(-1).numpy()
@@ -140,14 +161,16 @@ def fit_conventional(
     return Trained(score, network, history)
 
 
-def fit_ocsvm(points: np.ndarray, settings: Settings, standardize: bool, verbose: bool) -> Trained:
+def fit_ocsvm(
+    points: np.ndarray, settings: Settings, standardize: bool, options: argparse.Namespace
+) -> Trained:
     """Fit PyOD's one-class SVM; its own boundary is the zero level."""
     detector = OCSVM(**settings, contamination=0.05).fit(points)
     return Trained(lambda x: -detector.decision_function(x))
 
 
 def fit_iforest(
-    points: np.ndarray, settings: Settings, standardize: bool, verbose: bool
+    points: np.ndarray, settings: Settings, standardize: bool, options: argparse.Namespace
 ) -> Trained:
     """Fit PyOD's isolation forest; its threshold is the zero level."""
     detector = IForest(**settings, random_state=0).fit(points)
@@ -156,7 +179,8 @@ def fit_iforest(
 
 MODELS = {
     "lipocc": fit_lipocc,
-    "lipocc-adam": fit_lipocc,
+    "lipocc-decay": fit_lipocc,
+    "lipocc-apart": fit_lipocc,
     "ocsvm": fit_ocsvm,
     "iforest": fit_iforest,
     "conventional": fit_conventional,
@@ -205,15 +229,15 @@ def run(name: str, model: str, options: argparse.Namespace) -> None:
     if path.exists() and json.loads(str(np.load(path)["settings"])) == settings:
         return
     points = load_points(name)
-    start = time.process_time()
-    trained = MODELS[model](points, settings, name not in SHAPE_NAMES, options.verbose)
-    seconds = time.process_time() - start
+    start = time.perf_counter()
+    trained = MODELS[model](points, settings, name not in SHAPE_NAMES, options)
+    seconds = time.perf_counter() - start
     piece = measure(name, points, trained)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_path = path.with_suffix(".partial.npz")
     np.savez_compressed(partial_path, settings=json.dumps(settings), **piece)
     os.replace(partial_path, path)
-    print(f"{name:15} {model:13} {seconds:7.1f} CPU s", flush=True)
+    print(f"{name:15} {model:13} {seconds:7.1f} s", flush=True)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -224,6 +248,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--hidden", nargs="+", type=int, default=[512] * 4)
     parser.add_argument("--max-iter", type=int, default=10_000)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/toy"))
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--draw-only", action="store_true", help="train nothing")
     parser.add_argument("--verbose", action="store_true", default=sys.stderr.isatty())
     return parser.parse_args(arguments)

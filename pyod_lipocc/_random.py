@@ -88,9 +88,25 @@ def local_generator(random_state: RandomState) -> Iterator[np.random.Generator]:
     generator : numpy.random.Generator
     """
     generator = numpy_generator(random_state)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(generator.integers(2**63)))
+    with global_seed(int(generator.integers(2**63))):
         yield generator
+
+
+@contextmanager
+def global_seed(seed: int) -> Iterator[None]:
+    """Seed torch's global generators until the end of the context, on GPUs where they are in use.
+
+    Parameters
+    ----------
+    seed : int
+    """
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
+        # torch.manual_seed would seed GPUs that come into use later
+        torch.default_generator.manual_seed(seed)
+        for device in devices:
+            torch.cuda.default_generators[device].manual_seed(seed)
+        yield
 
 
 def unit_vectors(n: int, d: int, generator: np.random.Generator) -> npt.NDArray[np.float64]:

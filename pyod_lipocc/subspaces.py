@@ -9,6 +9,7 @@ import torch
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 
+from pyod_lipocc._random import global_seed
 from pyod_lipocc.lipschitz import GaussianBlur, Mean, NearestSubspace
 
 __all__ = ["k_subspaces", "nearest_subspace", "principal_subspace", "prototypes"]
@@ -127,8 +128,7 @@ def k_subspaces(
     means = MiniBatchKMeans(n_components, n_init=1, batch_size=2048, max_iter=20, random_state=seed)
     labels = torch.from_numpy(means.fit(rows.numpy()).labels_).long()
     network.assign(centers=torch.from_numpy(means.cluster_centers_).to(rows))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # of the random projections of torch.svd_lowrank
+    with global_seed(seed):  # of the random projections of torch.svd_lowrank
         for _ in range(_ROUNDS):
             _components(rows, labels, n_directions, network)
             nearest = _nearest(network, rows)

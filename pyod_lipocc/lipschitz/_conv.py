@@ -347,7 +347,8 @@ class OrthogonalConv2d(_Conv2d):
         stride = self.stride
         windows = self.weight.view(self.out_channels, -1, stride, stride)
         # taps: (rows, columns, channels, in_channels), at first the embedding of the input
-        taps = torch.eye(windows.shape[1]).to(windows)[None, None, :, : self.in_channels]
+        identity = torch.eye(windows.shape[1], dtype=windows.dtype, device=windows.device)
+        taps = identity[None, None, :, : self.in_channels]
         for index, basis in enumerate(() if self.projectors is None else self.projectors):
             inside = basis @ (basis.mT @ taps)
             taps = _two_taps(inside, taps - inside, dim=index % 2)
