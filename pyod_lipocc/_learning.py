@@ -21,7 +21,7 @@ from pyod_lipocc._auto import (
     resolve_network,
     resolve_schedule,
 )
-from pyod_lipocc._random import torch_generator
+from pyod_lipocc._random import reproducible_convolutions, torch_generator
 from pyod_lipocc._scaling import Scaling, chunks
 from pyod_lipocc._validation import check_device
 from pyod_lipocc.certificates import Certificate
@@ -136,6 +136,7 @@ class TrainingMethods:
             filled.copy_(torch.from_numpy(self.scaling_.to_network(X[batch])))
         return rows
 
+    @reproducible_convolutions()
     def _train(
         self,
         network: torch.nn.Module,

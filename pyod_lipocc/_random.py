@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["RandomState", "local_generator", "numpy_generator", "torch_generator", "unit_vectors"]
+__all__ = [
+    "RandomState",
+    "global_seed",
+    "local_generator",
+    "numpy_generator",
+    "reproducible_convolutions",
+    "torch_generator",
+    "unit_vectors",
+]
 
 RandomState = int | np.integer | np.random.RandomState | np.random.Generator | None
 
@@ -107,6 +115,18 @@ def global_seed(seed: int) -> Iterator[None]:
         for device in devices:
             torch.cuda.default_generators[device].manual_seed(seed)
         yield
+
+
+@contextmanager
+def reproducible_convolutions() -> Iterator[None]:
+    """Let cuDNN, until the end of the context, choose algorithms that give the same bits again."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 def unit_vectors(n: int, d: int, generator: np.random.Generator) -> npt.NDArray[np.float64]:
