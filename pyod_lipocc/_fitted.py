@@ -100,7 +100,7 @@ class FittedMethods:
         self,
         n_samples: int = 1,
         *,
-        eta: float = 8.0,
+        eta: float = 1.0,
         n_steps: int = 64,
         random_state: RandomState = None,
     ) -> npt.NDArray[np.float64]:
@@ -109,9 +109,9 @@ class FittedMethods:
         Parameters
         ----------
         n_samples : int, default=1
-        eta : float, default=8.0
-            Share of the way to the level that the steps take together. The paper's 1 leaves 37 % of
-            the way where f is a distance; 8 leaves 0.02 %.
+        eta : float in (0, 1], default=1.0
+            Share of the way to the level that the steps cover together where f is a distance. As
+            printed, Algorithm 1 covers 63 %: see `synthesis.sample`.
         n_steps : int, default=64
             T.
         random_state : int, RandomState, Generator or None, default=None
@@ -126,6 +126,8 @@ class FittedMethods:
         ------
         NotFittedError
             Before `fit`.
+        ValueError
+            If `eta` is out of range.
         """
         check_is_fitted(self, "network_")
         with local_generator(random_state) as rng:
@@ -295,7 +297,7 @@ class FittedMethods:
     ) -> Iterator[synthesis.Counterfactuals]:
         """Search from each row, chunk by chunk, in the network's units."""
         with local_generator(0) as rng:
-            anchors = self._sample(_ANCHORS, float(_ANCHORS), _ANCHORS, rng)
+            anchors = self._sample(_ANCHORS, 1.0, _ANCHORS, rng)
         for z in self._in_network(X):
             yield synthesis.counterfactual(
                 self._signed,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pyod_lipocc._numbers import check_number
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.sampler import Score, newton_raphson
 
@@ -38,11 +39,13 @@ def sample(
 ) -> Tensor:
     r"""Synthesise members of the class: Algorithm 1 towards a level inside the support.
 
-    The paper's section "Image synthesis": from noise, T = 64 steps with the deterministic
-    :math:`\eta = 1` towards :math:`f = 2m`. As printed, a step takes the share :math:`\eta / T` of
-    the way to the level, so where f is a distance the share :math:`(1 - \eta / T)^T`, 36.5 % with
-    the defaults, of the first distance is left. ``eta=n_steps`` makes each a whole Newton step,
-    which ends at the level. Whether a point is a member is for the score to say: f > m.
+    The paper's section "Image synthesis": from noise, T = 64 steps along the deterministic path of
+    :math:`\eta = 1` to :math:`f = 2m`. Step t takes the share :math:`\eta / (T - t \eta)`, t from 0,
+    of the way that is left: where f is a distance the steps are of equal length, and
+    :math:`\eta`, the share of the way that they cover together, is 1 at the level. Algorithm 1 as
+    printed takes :math:`\eta / T` of what is left each time and stops 36.5 % short of the level:
+    ``newton_raphson(..., level=2, n_steps=64, step_range=(1, 1))``. Whether a point is a member is
+    for the score to say: f > m.
 
     Parameters
     ----------
@@ -54,8 +57,8 @@ def sample(
         B, of width d, onto which every step is projected.
     margin : float
         m, in the units of f.
-    eta : float, default=1.0
-        :math:`\eta > 0`, the same for all points.
+    eta : float in (0, 1], default=1.0
+        Share of the way to the level, the same for all points.
     n_steps : int, default=64
         T.
     level : float, default=2.0
@@ -70,31 +73,39 @@ def sample(
     samples : Tensor of shape (n, d)
         In the domain, detached from any graph.
 
+    Raises
+    ------
+    ValueError
+        If `eta` is out of range.
+
     Examples
     --------
-    Whole Newton steps bring points to distance 1 - 2 m = .8 from the centre of the unit ball:
+    Points come to distance 1 - 2 m = .8 from the centre of the unit ball:
 
     >>> from pyod_lipocc.domains import Ball
     >>> z = sample(lambda z: 1 - z.norm(dim=1), 5, domain=Ball(9.0).expand(2), margin=0.1,
-    ...            eta=64, generator=torch.Generator().manual_seed(0))
+    ...            generator=torch.Generator().manual_seed(0))
     >>> [round(length, 6) for length in z.norm(dim=1).tolist()]
     [0.8, 0.8, 0.8, 0.8, 0.8]
     """
+    check_number("eta", eta, "> 0 and <= 1", lambda eta: 0 < eta <= 1)
     if not isinstance(proposals, Tensor):
         proposals = domain.sample(proposals, generator)
-    moved = [
-        newton_raphson(
-            score,
-            batch,
-            domain=domain,
-            margin=margin,
-            n_steps=n_steps,
-            level=level,
-            step_range=(eta, eta),
-            generator=torch.Generator(batch.device),  # draws eta, which is certain
-        )
-        for batch in proposals.split(batch_size)
-    ]
+    moved = []
+    for z in proposals.split(batch_size):
+        for step in range(n_steps):
+            share = eta / (n_steps - step * eta)
+            z = newton_raphson(
+                score,
+                z,
+                domain=domain,
+                margin=margin,
+                n_steps=1,
+                level=level,
+                step_range=(share, share),
+                generator=torch.Generator(z.device),  # draws the share, which is certain
+            )
+        moved.append(z)
     return torch.cat(moved)
 
 

@@ -62,17 +62,36 @@ def random_network(width, seed, dtype=torch.float64):
 # --- sample
 
 
-def test_whole_steps_end_at_the_level():
-    z = sample(ball, 200, domain=Ball(9.0).expand(3), margin=MARGIN, eta=64, generator=seeded())
-    torch.testing.assert_close(ball(z), torch.full((200,), 2 * MARGIN).double())
-
-
 @pytest.mark.parametrize("n_steps", [1, 4, 64])
-def test_the_printed_steps_leave_the_printed_share_of_the_way(n_steps):
+@pytest.mark.parametrize("eta", [0.25, 0.5, 1.0])
+def test_steps_cover_the_share_of_the_way(eta, n_steps):
     start = 3 * normalize(points(50, 3))
-    z = sample(ball, start, domain=Ball(9.0).expand(3), margin=MARGIN, n_steps=n_steps)
-    left = (2 * MARGIN - ball(z)) / (2 * MARGIN - ball(start))
-    torch.testing.assert_close(left, torch.full_like(left, (1 - 1 / n_steps) ** n_steps))
+    z = sample(ball, start, domain=Ball(9.0).expand(3), margin=MARGIN, eta=eta, n_steps=n_steps)
+    covered = (ball(z) - ball(start)) / (2 * MARGIN - ball(start))
+    torch.testing.assert_close(covered, torch.full_like(covered, eta))
+
+
+def test_steps_are_of_equal_length():
+    lengths, last = [], None
+
+    def watched(z):
+        nonlocal last
+        if last is not None:
+            lengths.append(torch.linalg.vector_norm(z.detach() - last, dim=1))
+        last = z.detach().clone()
+        return ball(z)
+
+    start = 3 * normalize(points(5, 3))
+    sample(watched, start, domain=Ball(9.0).expand(3), margin=MARGIN, n_steps=8)
+    assert len(lengths) == 7
+    for length in lengths:
+        torch.testing.assert_close(length, torch.full((5,), 2.2 / 8).double())
+
+
+@pytest.mark.parametrize("eta", [0.0, -1.0, 1.1, math.nan])
+def test_shares_out_of_range_are_refused(eta):
+    with pytest.raises(ValueError, match=r"eta must be .* > 0 and <= 1, got"):
+        sample(ball, 1, domain=Ball(9.0).expand(3), margin=MARGIN, eta=eta)
 
 
 @pytest.mark.parametrize("domain", [Ball(2.0).expand(2), Box(-1.0, 2.0).expand(2)])
