@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEVICE ?= cpu
 
 .PHONY: demo test lint benchmark speed certify fuzz toy clean
 
@@ -38,7 +39,7 @@ fuzz: $(READY)
 	$(BIN)/python benchmarks/fuzz_files.py
 
 toy: $(READY)
-	$(BIN)/python examples/toy_experiment.py --hidden 128 128 128 128
+	$(BIN)/python examples/toy_experiment.py --device $(DEVICE)
 
 clean:
 	rm -rf $(VENV)

@@ -179,7 +179,7 @@ def run_table(pieces: Pieces) -> str:
 README = """\
 # The paper's toy experiment
 
-    python examples/toy_experiment.py --device cuda
+    make toy DEVICE=cuda
 
 The networks have the paper's width, 2-512-512-512-512-1; others: `--hidden`. A training of 10,000
 steps takes two to five minutes of a GPU (an H200 made what is here, eight trainings at a time), and
