@@ -24,7 +24,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 benchmark: $(READY)
-	for protocol in odds-contaminated mnist-one-class mnist-seeds one-class ablation; do \
+	for protocol in odds-contaminated mnist-one-class mnist-seeds one-class ablation ablation-mnist; do \
 		$(BIN)/benchopt run benchmarks --no-plot --config benchmarks/configs/$$protocol.yml || exit 1; \
 	done
 	$(BIN)/python benchmarks/report.py

@@ -40,8 +40,8 @@ def sample(
     r"""Synthesise members of the class: Algorithm 1 towards a level inside the support.
 
     The paper's section "Image synthesis": from noise, T = 64 steps along the deterministic path of
-    :math:`\eta = 1` to :math:`f = 2m`. Step t takes the share :math:`\eta / (T - t \eta)`, t from 0,
-    of the way that is left: where f is a distance the steps are of equal length, and
+    :math:`\eta = 1` to :math:`f = 2m`. Step t, from 0 on, takes the share :math:`\eta / (T - t
+    \eta)` of the way that is left: where f is a distance the steps are of equal length, and
     :math:`\eta`, the share of the way that they cover together, is 1 at the level. Algorithm 1 as
     printed takes :math:`\eta / T` of what is left each time and stops 36.5 % short of the level:
     ``newton_raphson(..., level=2, n_steps=64, step_range=(1, 1))``. Whether a point is a member is
