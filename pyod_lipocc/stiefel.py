@@ -23,7 +23,10 @@ orthogonal matrix*, 1971.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -110,8 +113,14 @@ def project_tangent(weight: Tensor, direction: Tensor) -> Tensor:
     """
     tall = weight.shape[-2] >= weight.shape[-1]
     inner = weight.mT @ direction if tall else direction @ weight.mT
+    return _without_normal(weight, direction, inner)
+
+
+def _without_normal(weight: Tensor, direction: Tensor, inner: Tensor) -> Tensor:
+    """Project a direction whose product with the weight, on its shorter side, is known."""
     # Contiguous: adding a transposed view costs several times more than copying it first.
     inner = inner.mT.contiguous().add_(inner)
+    tall = weight.shape[-2] >= weight.shape[-1]
     normal = weight @ inner if tall else inner @ weight
     return normal.mul_(-0.5).add_(direction)
 
@@ -280,13 +289,99 @@ def sample_stiefel(
     return retract(torch.randn(*shape, generator=generator, dtype=dtype))
 
 
-def _skew(weight: Tensor, gradient: Tensor) -> Tensor:
-    r"""Gradient by the entries above the diagonal of the skew X of W exp(X), its negative below.
-
-    It is :math:`W^\top G - G^\top W`.
-    """
-    inner = weight.mT @ gradient
+def _twice_skew(inner: Tensor) -> Tensor:
     return inner.sub_(inner.mT.contiguous())
+
+
+def _to_coordinates(weight: Tensor, gradient: Tensor) -> Tensor:
+    r"""Bring the gradient G by a weight to the coordinates of the tangents there.
+
+    The skew X of W exp(X) has the gradient :math:`W^\top G - G^\top W` by its entries above the
+    diagonal, and its negative below.
+    """
+    if _is_square(weight):
+        return _twice_skew(weight.mT @ gradient)
+    return project_tangent(weight, gradient)
+
+
+class _Linear(torch.autograd.Function):
+    r"""The map :math:`x \mapsto W x + b`, differentiated by coordinates of tangents at W.
+
+    With rows x and gradients D by the result, the gradient by W is :math:`G = D^\top x`. What the
+    coordinates need of its products with W costs less than from G: :math:`W^\top G = (D W)^\top
+    x`, where D W is the gradient by x, and :math:`G W^\top = D^\top (x W^\top)`, where
+    :math:`x W^\top` is the result but for b. A square W does not need G itself.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, coordinates: Tensor) -> Tensor:
+        return torch.nn.functional.linear(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:3], output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor | None, Tensor]:
+        x, weight, bias, result = ctx.saved_tensors
+        by_x = gradient @ weight
+        if _is_square(weight):
+            by_coordinates = _twice_skew(by_x.T @ x)
+        else:
+            if weight.shape[0] > weight.shape[1]:
+                inner = by_x.T @ x
+            else:
+                inner = gradient.T @ (result if bias is None else result - bias)
+            by_coordinates = _without_normal(weight, gradient.T @ x, inner)
+        return by_x, None, None if bias is None else gradient.sum(0), by_coordinates
+
+
+# Of the weights that are differentiated by coordinates, in this thread and context.
+_COORDINATES: ContextVar[Mapping[Tensor, Tensor]] = ContextVar(
+    "_COORDINATES", default=MappingProxyType({})
+)
+
+
+@contextmanager
+def tangent_gradients(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Let `linear` form the gradients of one step as `StiefelAdam` and `StiefelRMSprop` need them.
+
+    While the context lasts, `linear` differentiates by coordinates of the tangents at a weight.
+    They are leaves of their own: ``optimizer.step()`` adds their gradient to what came to
+    ``weight.grad`` on other ways, brought to coordinates.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Where others may look for ``weight.grad`` nothing changes: with other optimisers, subclasses
+        and hooks.
+    """
+    ours = type(optimizer) in (StiefelAdam, StiefelRMSprop)
+    weights = _marked(optimizer) if ours and not optimizer._optimizer_step_pre_hooks else []
+    coordinates = {
+        # One stored zero: of the leaf only the shape and the gradient matter.
+        weight: weight.new_zeros(()).expand_as(weight).requires_grad_()
+        for weight in weights
+        if not (weight._backward_hooks or weight._post_accumulate_grad_hooks)
+    }
+    token = _COORDINATES.set(coordinates)
+    try:
+        yield
+    finally:
+        _COORDINATES.reset(token)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute what `torch.nn.functional.linear` computes; `tangent_gradients` is heeded."""
+    # torch.compile cannot follow the reading of the variable.
+    readable = weight.requires_grad and not torch.compiler.is_compiling()
+    coordinates = _COORDINATES.get().get(weight) if readable else None
+    if coordinates is None:
+        return torch.nn.functional.linear(x, weight, bias)
+    rows = x.reshape(-1, x.shape[-1])
+    return _Linear.apply(rows, weight, bias, coordinates).reshape(*x.shape[:-1], len(weight))
 
 
 class _OnStiefel(torch.optim.Optimizer):
@@ -311,21 +406,17 @@ class _OnStiefel(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        weights = [
-            weight
-            for group in self.param_groups
-            if group.get("stiefel", False)
-            for weight in group["params"]
-            if weight.grad is not None
-        ]
-        origins = [weight.clone() for weight in weights]
-        for weight in weights:
-            to_coordinates = _skew if _is_square(weight) else project_tangent
-            weight.grad = to_coordinates(weight, weight.grad)
-            weight.zero_()
+        moving = []
+        for weight in _marked(self):
+            gradient = _gradient_by_coordinates(weight)
+            if gradient is not None:
+                moving.append((weight, weight.clone(), weight.grad))
+                weight.grad = gradient
+                weight.zero_()
         super().step()
-        for weight, origin in zip(weights, origins, strict=True):
+        for weight, origin, gradient in moving:
             weight.copy_(self._point(weight, origin))
+            weight.grad = gradient
         return loss
 
     def _point(self, weight: Tensor, origin: Tensor) -> Tensor:
@@ -346,6 +437,20 @@ class _OnStiefel(torch.optim.Optimizer):
             point, total = retract(point), 0.0
         self.state[weight]["departure"] = total
         return point
+
+
+def _marked(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    groups = (group for group in optimizer.param_groups if group.get("stiefel", False))
+    return [weight for group in groups for weight in group["params"]]
+
+
+def _gradient_by_coordinates(weight: Tensor) -> Tensor | None:
+    coordinates = _COORDINATES.get().get(weight)
+    formed = None if coordinates is None else coordinates.grad
+    if weight.grad is None:
+        return formed
+    brought = _to_coordinates(weight, weight.grad)
+    return brought if formed is None else brought.add_(formed)
 
 
 def _is_square(weight: Tensor) -> bool:
