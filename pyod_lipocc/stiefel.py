@@ -6,10 +6,10 @@ orthonormal columns) or :math:`W W^\top = I` (m <= n, orthonormal rows): all its
 
 The paper re-parametrises each layer by :math:`\Theta = \Pi(W)`, the projection computed by Björck's
 iteration :math:`W \leftarrow \tfrac32 W - \tfrac12 W W^\top W` inside the graph, with :math:`W`
-unconstrained. Here the weights themselves stay on the manifold and Björck's iteration, of order
-two, is the *retraction* after each step: the same projection, but nothing is differentiated through
-it, and since a step leaves the weights near the manifold one iteration is enough where the paper's
-setting needs a dozen.
+unconstrained. Here the weights themselves stay on the manifold and Björck's iteration, of higher
+order where it pays, is the *retraction* after each step: the same projection, but nothing is
+differentiated through it, and since a step leaves the weights near the manifold one iteration is
+enough where the paper's setting needs a dozen.
 
 All functions accept leading batch dimensions: (..., m, n).
 
@@ -23,7 +23,10 @@ orthogonal matrix*, 1971.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -108,11 +111,18 @@ def project_tangent(weight: Tensor, direction: Tensor) -> Tensor:
     >>> project_tangent(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
     tensor([[0., 4.]])
     """
-    if weight.shape[-2] >= weight.shape[-1]:
-        inner = weight.mT @ direction
-        return torch.sub(direction, weight @ (inner + inner.mT), alpha=0.5)
-    inner = direction @ weight.mT
-    return torch.sub(direction, (inner + inner.mT) @ weight, alpha=0.5)
+    tall = weight.shape[-2] >= weight.shape[-1]
+    inner = weight.mT @ direction if tall else direction @ weight.mT
+    return _without_normal(weight, direction, inner)
+
+
+def _without_normal(weight: Tensor, direction: Tensor, inner: Tensor) -> Tensor:
+    """Project a direction whose product with the weight, on its shorter side, is known."""
+    # Contiguous: adding a transposed view costs several times more than copying it first.
+    inner = inner.mT.contiguous().add_(inner)
+    tall = weight.shape[-2] >= weight.shape[-1]
+    normal = weight @ inner if tall else inner @ weight
+    return normal.mul_(-0.5).add_(direction)
 
 
 def _orthonormal_basis(weight: Tensor) -> Tensor:
@@ -132,14 +142,17 @@ def _orthonormal_basis(weight: Tensor) -> Tensor:
 def retract(weight: Tensor) -> Tensor:
     r"""Bring a matrix back onto the manifold.
 
-    With :math:`E = W^\top W - I` and :math:`b = \|E^2\|_F^{1/2} < 1`, a bound of the spectral norm
-    of E, Björck and Bowie's iteration of order two :math:`W \leftarrow W (I - \tfrac12 E + \tfrac38
-    E^2)` converges to the polar factor of W, the nearest point of the manifold. One iteration
-    leaves every :math:`|\sigma_i^2 - 1|` at most :math:`\tfrac58 b^3 + \tfrac{15}{64} b^4 +
-    \tfrac9{64} b^5`: it stops when this proven bound is at the rounding level, after one iteration
-    for the steps of usual learning rates. Where :math:`b = \|E\|_F` is so small that the iteration
-    of order one leaves no more, :math:`\tfrac34 b^2 + \tfrac14 b^3`, it saves a product. Farther
-    away a QR factorisation, itself a retraction, comes first.
+    With :math:`E = W^\top W - I` and :math:`b < 1`, a bound of the spectral norm of E, Björck and
+    Bowie's iteration of order k, :math:`W \leftarrow W p_k(E)` with the Taylor polynomial
+    :math:`p_k` of :math:`(1 + x)^{-1/2}`, converges to the polar factor of W, the nearest point of
+    the manifold. The remainder :math:`(1 + x) p_k(x)^2 - 1` begins with :math:`x^{k+1}`, the signs
+    of its coefficients alternate and it is -1 at -1, so their absolute values add up to 1: one
+    iteration leaves every :math:`|\sigma_i^2 - 1|` at most :math:`b^{k+1}`.
+
+    Of the orders one, two and four, with :math:`b = \|E\|_F` for the first and
+    :math:`\|E^2\|_F^{1/2}` for the others, the lowest is taken that brings this proven bound to the
+    rounding level; it exists for the steps of usual learning rates. If none does, order four is
+    repeated. Where b is not below 1 a QR factorisation, itself a retraction, comes first.
 
     Parameters
     ----------
@@ -169,19 +182,25 @@ def retract(weight: Tensor) -> Tensor:
     while True:
         deviation = _deviation(weight)
         bound = torch.linalg.matrix_norm(deviation).max().item()
-        if near := 0.75 * bound**2 + 0.25 * bound**3 <= tolerance:
+        if near := bound**2 <= tolerance:
             correction = deviation.mul_(-0.5)
         else:
-            squared = _symmetric_product(deviation, deviation)
-            bounds = torch.linalg.matrix_norm(squared).sqrt()
+            square = _symmetric_product(deviation, deviation)
+            bounds = torch.linalg.matrix_norm(square).sqrt()
             if (far := ~(bounds < 1)).any():
                 weight = weight.clone()
                 weight[far] = _orthonormal_basis(weight[far])
                 continue
             bound = bounds.max().item()
-            near = (0.625 + (0.234375 + 0.140625 * bound) * bound) * bound**3 <= tolerance
-            correction = squared.mul_(0.375).sub_(deviation, alpha=0.5)
-        weight = weight + (weight @ correction if tall else correction @ weight)
+            if near := bound**3 <= tolerance:
+                square.mul_(0.375)
+            else:
+                near = bound**5 <= tolerance
+                factor = (0.2734375 * square).sub_(deviation, alpha=0.3125)
+                factor.diagonal(dim1=-2, dim2=-1).add_(0.375)
+                square = _symmetric_product(square, factor)
+            correction = square.sub_(deviation, alpha=0.5)
+        weight = (weight @ correction if tall else correction @ weight).add_(weight)
         if near:
             return weight
 
@@ -210,6 +229,10 @@ def _step_unseen(weight: Tensor, tangent: Tensor) -> Tensor:
         point = point - 0.5 * (point @ deviation if tall else deviation @ point)
     return point
 
+
+# For |D|_F <= 0.4 no squared singular value of W + D departs from 1 by more than 2 |D|_F + |D|_F^2
+# < 1: retract() finds the polar factor.
+_SHORT = 0.4
 
 # The quartic p(X) = I + X + X^2 / 2 + c_3 X^3 + c_4 X^4 of a skew X has p(X)^T p(X) = I + c_4^2 X^8
 # for c_4 = c_3^2 and 1/4 - 2 c_3 + 2 c_3^2 = 0.
@@ -266,13 +289,99 @@ def sample_stiefel(
     return retract(torch.randn(*shape, generator=generator, dtype=dtype))
 
 
-def _skew(weight: Tensor, gradient: Tensor) -> Tensor:
-    r"""Gradient by the entries above the diagonal of the skew X of W exp(X), its negative below.
-
-    It is :math:`W^\top G - G^\top W`.
-    """
-    inner = weight.mT @ gradient
+def _twice_skew(inner: Tensor) -> Tensor:
     return inner.sub_(inner.mT.contiguous())
+
+
+def _to_coordinates(weight: Tensor, gradient: Tensor) -> Tensor:
+    r"""Bring the gradient G by a weight to the coordinates of the tangents there.
+
+    The skew X of W exp(X) has the gradient :math:`W^\top G - G^\top W` by its entries above the
+    diagonal, and its negative below.
+    """
+    if _is_square(weight):
+        return _twice_skew(weight.mT @ gradient)
+    return project_tangent(weight, gradient)
+
+
+class _Linear(torch.autograd.Function):
+    r"""The map :math:`x \mapsto W x + b`, differentiated by coordinates of tangents at W.
+
+    With rows x and gradients D by the result, the gradient by W is :math:`G = D^\top x`. What the
+    coordinates need of its products with W costs less than from G: :math:`W^\top G = (D W)^\top
+    x`, where D W is the gradient by x, and :math:`G W^\top = D^\top (x W^\top)`, where
+    :math:`x W^\top` is the result but for b. A square W does not need G itself.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, coordinates: Tensor) -> Tensor:
+        return torch.nn.functional.linear(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:3], output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor | None, Tensor]:
+        x, weight, bias, result = ctx.saved_tensors
+        by_x = gradient @ weight
+        if _is_square(weight):
+            by_coordinates = _twice_skew(by_x.T @ x)
+        else:
+            if weight.shape[0] > weight.shape[1]:
+                inner = by_x.T @ x
+            else:
+                inner = gradient.T @ (result if bias is None else result - bias)
+            by_coordinates = _without_normal(weight, gradient.T @ x, inner)
+        return by_x, None, None if bias is None else gradient.sum(0), by_coordinates
+
+
+# Of the weights that are differentiated by coordinates, in this thread and context.
+_COORDINATES: ContextVar[Mapping[Tensor, Tensor]] = ContextVar(
+    "_COORDINATES", default=MappingProxyType({})
+)
+
+
+@contextmanager
+def tangent_gradients(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Let `linear` form the gradients of one step as `StiefelAdam` and `StiefelRMSprop` need them.
+
+    While the context lasts, `linear` differentiates by coordinates of the tangents at a weight.
+    They are leaves of their own: ``optimizer.step()`` adds their gradient to what came to
+    ``weight.grad`` on other ways, brought to coordinates.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Where others may look for ``weight.grad`` nothing changes: with other optimisers, subclasses
+        and hooks.
+    """
+    ours = type(optimizer) in (StiefelAdam, StiefelRMSprop)
+    weights = _marked(optimizer) if ours and not optimizer._optimizer_step_pre_hooks else []
+    coordinates = {
+        # One stored zero: of the leaf only the shape and the gradient matter.
+        weight: weight.new_zeros(()).expand_as(weight).requires_grad_()
+        for weight in weights
+        if not (weight._backward_hooks or weight._post_accumulate_grad_hooks)
+    }
+    token = _COORDINATES.set(coordinates)
+    try:
+        yield
+    finally:
+        _COORDINATES.reset(token)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute what `torch.nn.functional.linear` computes; `tangent_gradients` is heeded."""
+    # torch.compile cannot follow the reading of the variable.
+    readable = weight.requires_grad and not torch.compiler.is_compiling()
+    coordinates = _COORDINATES.get().get(weight) if readable else None
+    if coordinates is None:
+        return torch.nn.functional.linear(x, weight, bias)
+    rows = x.reshape(-1, x.shape[-1])
+    return _Linear.apply(rows, weight, bias, coordinates).reshape(*x.shape[:-1], len(weight))
 
 
 class _OnStiefel(torch.optim.Optimizer):
@@ -282,8 +391,12 @@ class _OnStiefel(torch.optim.Optimizer):
     its gradient by the gradient in these coordinates; the optimiser moves the coordinates; the
     point they stand for becomes the weight. The coordinates of a square W are those of the skew X
     of W exp(X) in an orthonormal basis, :math:`\sqrt2 X_{ij}` for i < j: the gradient needs one
-    product, and whatever the optimiser does to each entry leaves X skew. Those of other shapes are
-    the tangents themselves: adaptive scaling bends them, so they are projected once more.
+    product, and whatever the optimiser does to each entry leaves X skew.
+
+    Those of other shapes are the tangents themselves. Adaptive scaling turns a tangent into a
+    direction D with a part normal to the manifold. The derivative of the nearest-point map at W is
+    the projection P onto the tangent space, so the polar factor of W + D is W + PD up to
+    :math:`O(\|D\|^2)`: the retraction of a short D projects it, too. A long one is projected first.
     """
 
     @torch.no_grad()
@@ -293,21 +406,17 @@ class _OnStiefel(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        weights = [
-            weight
-            for group in self.param_groups
-            if group.get("stiefel", False)
-            for weight in group["params"]
-            if weight.grad is not None
-        ]
-        origins = [weight.clone() for weight in weights]
-        for weight in weights:
-            to_coordinates = _skew if _is_square(weight) else project_tangent
-            weight.grad = to_coordinates(weight, weight.grad)
-            weight.zero_()
+        moving = []
+        for weight in _marked(self):
+            gradient = _gradient_by_coordinates(weight)
+            if gradient is not None:
+                moving.append((weight, weight.clone(), weight.grad))
+                weight.grad = gradient
+                weight.zero_()
         super().step()
-        for weight, origin in zip(weights, origins, strict=True):
+        for weight, origin, gradient in moving:
             weight.copy_(self._point(weight, origin))
+            weight.grad = gradient
         return loss
 
     def _point(self, weight: Tensor, origin: Tensor) -> Tensor:
@@ -317,7 +426,9 @@ class _OnStiefel(torch.optim.Optimizer):
                 return _step_unseen(origin, origin @ weight.mul_(0.5**0.5))
             return _step_unseen(origin, project_tangent(origin, weight))
         if not _is_square(weight):
-            return retract(origin + project_tangent(origin, weight))
+            if torch.linalg.matrix_norm(weight).max() > _SHORT:
+                weight = project_tangent(origin, weight)
+            return retract(weight.add_(origin))
         point, departure = _turn(origin, weight.mul_(0.5**0.5))
         # What was left out adds up over the steps, as does the rounding of each product.
         total = self.state[weight].get("departure", math.inf) + departure
@@ -328,6 +439,20 @@ class _OnStiefel(torch.optim.Optimizer):
         return point
 
 
+def _marked(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    groups = (group for group in optimizer.param_groups if group.get("stiefel", False))
+    return [weight for group in groups for weight in group["params"]]
+
+
+def _gradient_by_coordinates(weight: Tensor) -> Tensor | None:
+    coordinates = _COORDINATES.get().get(weight)
+    formed = None if coordinates is None else coordinates.grad
+    if weight.grad is None:
+        return formed
+    brought = _to_coordinates(weight, weight.grad)
+    return brought if formed is None else brought.add_(formed)
+
+
 def _is_square(weight: Tensor) -> bool:
     return weight.shape[-2] == weight.shape[-1]
 
@@ -335,8 +460,8 @@ def _is_square(weight: Tensor) -> bool:
 class StiefelAdam(_OnStiefel, torch.optim.Adam):
     r"""Adam whose parameter groups with ``stiefel=True`` stay on the Stiefel manifold.
 
-    The gradient is projected onto the tangent space before it enters the moments, the update is
-    projected again, and the result is retracted. All other groups are updated by plain Adam.
+    The gradient is projected onto the tangent space before it enters the moments, and the updated
+    weight is retracted. All other groups are updated by plain Adam.
 
     Parameters
     ----------

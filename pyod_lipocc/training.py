@@ -17,6 +17,7 @@ from pyod_lipocc.lipschitz.networks import frozen
 from pyod_lipocc.losses import Loss
 from pyod_lipocc.negatives import Proposal, uniform
 from pyod_lipocc.sampler import Sampler, newton_raphson
+from pyod_lipocc.stiefel import tangent_gradients
 
 __all__ = [
     "Callback",
@@ -226,13 +227,14 @@ def _gradient_step(
     """Take one step of the optimiser on data x and negatives z; return the record of `History`."""
     n = len(x)
     points = torch.cat((x, z)).requires_grad_(True)
-    f = network(points).reshape(-1)
-    f.retain_grad()
-    on_data, on_negatives = f.split((n, len(z)))
-    total = loss(on_data).mean() + loss(-on_negatives).mean()
-    optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    optimizer.step()
+    with tangent_gradients(optimizer):
+        f = network(points).reshape(-1)
+        f.retain_grad()
+        on_data, on_negatives = f.split((n, len(z)))
+        total = loss(on_data).mean() + loss(-on_negatives).mean()
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        optimizer.step()
     with torch.no_grad():
         assert points.grad is not None
         assert f.grad is not None

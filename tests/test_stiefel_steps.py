@@ -9,6 +9,8 @@ from test_stiefel import (
     EVERY_SHAPE,
     GRADIENTS,
     OPTIMIZERS,
+    STEPS,
+    assert_quadratic,
     largest_deviation,
     point,
     randn,
@@ -52,6 +54,60 @@ class TestTurn:
         p = identity + x + x @ x / 2 + stiefel._CUBIC * x @ x @ x + quartic * x @ x @ x @ x
         expected = identity + quartic**2 * torch.linalg.matrix_power(x, 8)
         torch.testing.assert_close(p.mT @ p, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (1, 7), (7, 1), (5, 5)])
+@pytest.mark.parametrize("order", [1, 2, 4])
+@pytest.mark.parametrize("square", [0.5, 0.9, 1.1, 1.5])
+def test_an_iteration_leaves_no_more_than_the_bound(monkeypatch, shape, order, square):
+    k = min(shape)
+    spectrum = torch.ones(k, dtype=torch.float64)
+    spectrum[0] = square**0.5
+    matrix = point((shape[0], k)) * spectrum @ point((k, shape[1]), seed=1)
+    bound = abs(square - 1) ** (order + 1)
+    # So much is allowed that this order is enough, and no lower one.
+    monkeypatch.setattr(stiefel, "_tolerance", lambda weight: bound * (1 + 1e-9))
+    left = float((torch.linalg.svdvals(retract(matrix)).square() - 1).abs().max())
+    assert bound / 8 <= left <= bound
+
+
+@EVERY_SHAPE
+def test_the_polar_factor_follows_the_tangent_part_of_any_direction(shape):
+    weight, direction = point(shape), randn(*shape, seed=1)
+    tangent = project_tangent(weight, direction)
+    assert_quadratic(
+        [
+            float((retract(weight + t * direction) - retract(weight + t * tangent)).norm())
+            for t in STEPS
+        ]
+    )
+
+
+@OPTIMIZERS
+@pytest.mark.parametrize("shape", [(9, 4), (4, 9), (1, 7), (3, 5, 2)])
+class TestStep:
+    """Weights that are not square: the update, which is no tangent, is projected and retracted."""
+
+    def error(self, optimizer_class, shape, lr):
+        """Norm of the difference to torch's optimiser between two projections."""
+        weight = torch.nn.Parameter(point(shape))
+        update = torch.nn.Parameter(torch.zeros_like(weight))
+        ours = optimizer_class([{"params": [weight], "stiefel": True}], lr=lr)
+        torchs = optimizer_class.__bases__[-1]([update], lr=lr)
+        for seed in range(3):
+            origin, gradient = weight.detach().clone(), randn(*shape, seed=seed)
+            weight.grad, update.grad = gradient, project_tangent(origin, gradient)
+            ours.step()
+            update.detach().zero_()
+            torchs.step()
+        expected = retract(origin + project_tangent(origin, update.detach()))
+        return float((weight.detach() - expected).norm())
+
+    def test_short_ones_to_second_order(self, optimizer_class, shape):
+        assert_quadratic([self.error(optimizer_class, shape, t / 100) for t in STEPS])
+
+    def test_long_ones_exactly(self, optimizer_class, shape):
+        assert self.error(optimizer_class, shape, 1.0) < 1e-13
 
 
 class TestStepUnseen:

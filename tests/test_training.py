@@ -4,6 +4,8 @@ import copy
 import dataclasses
 import itertools
 import pickle
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -13,8 +15,9 @@ from conftest import ORTHOGONAL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyod_lipocc import training
 from pyod_lipocc.domains import Ball
-from pyod_lipocc.lipschitz import dense, lipschitz_bound, parameter_groups
+from pyod_lipocc.lipschitz import conv, dense, lipschitz_bound, parameter_groups
 from pyod_lipocc.losses import binary_cross_entropy, hkr
 from pyod_lipocc.sampler import newton_raphson
 from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
@@ -187,6 +190,69 @@ class TestStep:
         np.testing.assert_array_equal(run(Vector()).loss, run().loss)
 
 
+class SpyOptimizer(torch.optim.SGD):
+    """Keep the gradients that each step finds."""
+
+    def __init__(self, groups):
+        super().__init__(groups)
+        self.seen = []
+
+    def step(self):
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        self.seen.append([weight.grad.clone() for weight in weights])
+
+
+class TestGradients:
+    """Formed by tangent coordinates where the optimiser is one of `stiefel`, or Euclidean."""
+
+    NETWORKS = {
+        "dense": partial(dense, hidden=(8, 8, 5)),
+        "conv": partial(conv, image_shape=(1, 2), width=4, depth=1),
+    }
+
+    @pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS)
+    @pytest.mark.parametrize("optimizer", [StiefelAdam, StiefelRMSprop])
+    def test_both_give_the_same_training(self, build, optimizer, monkeypatch):
+        ours, theirs = (build(2, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+        history = run(ours.double(), optimizer=optimizer, max_iter=20)
+        monkeypatch.setattr(training, "tangent_gradients", nullcontext)
+        euclidean = run(theirs.double(), optimizer=optimizer, max_iter=20)
+        for weight, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(weight, other, rtol=0, atol=1e-8)
+        for name in FIELDS:
+            np.testing.assert_allclose(getattr(history, name), getattr(euclidean, name), atol=1e-6)
+
+    def test_other_optimisers_find_the_euclidean_ones(self):
+        network, x, sampler = build(), data(), SpySampler()
+        spy = SpyOptimizer(parameter_groups(network))
+        run(network, iter([x]), optimizer=lambda _: spy, sampler=sampler)
+        (z,) = sampler.negatives
+        total = HKR(network(x)[:, 0]).mean() + HKR(-network(z)[:, 0]).mean()
+        weights = [weight for group in spy.param_groups for weight in group["params"]]
+        expected = torch.autograd.grad(total, weights)
+        torch.testing.assert_close(spy.seen, [list(expected)], rtol=1e-12, atol=1e-12)
+
+    def test_are_euclidean_again_when_a_step_has_failed(self):
+        network = build()
+        with pytest.raises(RuntimeError, match="the loss failed"):
+            run(network, loss=fail)
+        network(data()).sum().backward()
+        assert all(weight.grad is not None for weight in network.parameters())
+
+    def test_two_threads_train_as_one(self):
+        networks, alone = (build(0), build(1)), (build(0), build(1))
+        for network in alone:
+            run(network, max_iter=20)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda network: run(network, max_iter=20), networks))
+        for network, other in zip(networks, alone, strict=True):
+            assert all(map(torch.equal, network.parameters(), other.parameters()))
+
+
+def fail(scores):
+    raise RuntimeError("the loss failed")
+
+
 class TestLength:
     def test_max_iter_batches_are_drawn(self):
         drawn = []
@@ -249,6 +315,14 @@ class TestOutcome:
         batches = itertools.repeat(data().float())
         run(network, batches, optimizer=optimizer, schedule=lambda progress: lr, max_iter=50)
         assert lipschitz_bound(network) <= (1 + ORTHOGONAL[torch.float32]) ** 3
+
+    @pytest.mark.parametrize("optimizer", [StiefelAdam, StiefelRMSprop])
+    def test_weights_stay_on_the_manifold(self, optimizer):
+        network = dense(2, hidden=(96, 64, 64, 32), generator=torch.Generator().manual_seed(0))
+        run(network, itertools.repeat(data().float()), optimizer=optimizer, max_iter=200)
+        for weight in parameter_groups(network)[0]["params"]:
+            sigma = torch.linalg.svdvals(weight.detach().double())
+            assert ((sigma - 1).abs() <= ORTHOGONAL[torch.float32]).all()
 
     def test_separates_the_data_from_its_complement(self):
         batches = itertools.repeat(0.3 * data(64))

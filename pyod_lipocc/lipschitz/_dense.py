@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyod_lipocc.lipschitz._bounds import spectral_norm
-from pyod_lipocc.stiefel import retract, sample_stiefel
+from pyod_lipocc.stiefel import linear, retract, sample_stiefel
 
 __all__ = ["OrthogonalLinear"]
 
@@ -64,7 +64,7 @@ class OrthogonalLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_features) to (..., out_features)."""
-        return nn.functional.linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias)
 
     def stiefel_weights(self) -> list[nn.Parameter]:
         """Return the parameters that an optimiser must keep on the Stiefel manifold."""

@@ -35,7 +35,7 @@ from pyod_lipocc.lipschitz import (
     polish,
 )
 from pyod_lipocc.losses import hkr
-from pyod_lipocc.stiefel import StiefelAdam
+from pyod_lipocc.stiefel import StiefelAdam, tangent_gradients
 
 ROUNDED = 1 + ROUNDING[torch.float64]
 
@@ -134,8 +134,9 @@ def _trained(case: Case) -> nn.Module:
     for iteration in range(200):
         x, z = _randn(16, *case.shape, seed=iteration) / 4, _randn(16, *case.shape, seed=-iteration)
         optimizer.zero_grad()
-        (loss(network(x)) + loss(-network(3 * z + 1))).mean().backward()
-        optimizer.step()
+        with tangent_gradients(optimizer):
+            (loss(network(x)) + loss(-network(3 * z + 1))).mean().backward()
+            optimizer.step()
     return layer
 
 
