@@ -98,26 +98,30 @@ def header(results: Results) -> list[str]:
     return [f"{name} {len(results.group(name))}" for name in COLUMNS]
 
 
-def means(results: Results, values: pd.DataFrame, name: str) -> list[str]:
-    """Return the means of one row by group."""
-    return [f"{results.mean(values, group)[name]:.1f}" for group in COLUMNS]
-
-
 def functions(results: Results) -> list[list[str]]:
     rows = [["function", "L", *header(results)]]
-    for name in results.singles.index:
-        low, high = (f"{value:.2g}" for value in results.constants.loc[name])
-        constant = {low == high: low, high == "inf": "-"}.get(True, f"{low} to {high}")
-        rows.append([name, constant, *means(results, results.singles, name)])
+    for name, means in group_means(results, results.singles).iterrows():
+        rows.append([name, constant(results, name), *(f"{mean:.1f}" for mean in means)])
     return rows
 
 
+def constant(results: Results, name: str) -> str:
+    """Return a function's Lipschitz constant, or its range over the runs."""
+    if name not in results.certified.index:
+        return "-"
+    low, high = (f"{value:.2g}" for value in results.constants.loc[name])
+    return low if low == high else f"{low} to {high}"
+
+
 def best_sums(results: Results) -> list[list[str]]:
-    best = results.mean(results.sums, "explore").nlargest(10).index
-    return [
-        ["sum", *header(results)],
-        *([name, *means(results, results.sums, name)] for name in best),
-    ]
+    rows = [["sum", *header(results)]]
+    for name, means in group_means(results, results.sums).nlargest(10, "explore").iterrows():
+        rows.append([name, *(f"{mean:.1f}" for mean in means)])
+    return rows
+
+
+def group_means(results: Results, values: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({group: results.mean(values, group) for group in COLUMNS})
 
 
 def choices(results: Results) -> list[list[str]]:
