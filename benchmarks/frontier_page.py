@@ -206,7 +206,8 @@ def lessons(results: Results) -> list[str]:
         f"correlate at "
         f"{explore.corr(report, method='spearman'):+.2f}.",
         f"- Even chosen by the labels of {targeted} no sum passes {sums.max():.2f} "
-        f"(LipOCC {usual[targeted]:.2f}): upper bound of this family. The best tenth of the sums lie between {tenth.min():.1f} and {tenth.max():.1f}.",
+        f"(LipOCC {usual[targeted]:.2f}): upper bound of this family. The best tenth "
+        f"of the sums lie between {tenth.min():.1f} and {tenth.max():.1f}.",
         f"- The oracle that knows the best function of each set gets {oracle:.1f}, chosen on the "
         f"other splits (which share many rows) {elsewhere:.1f}: {moral}.",
         f"- {differences(results, 'dense 10', base)} {differences(results, 'principal 0.9', base)}",
