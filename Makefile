@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEVICE ?= cpu
 
-.PHONY: demo test lint benchmark speed certify fuzz toy clean
+.PHONY: demo test lint benchmark frontier speed certify fuzz toy clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -28,6 +28,9 @@ benchmark: $(READY)
 		$(BIN)/benchopt run benchmarks --no-plot --config benchmarks/configs/$$protocol.yml || exit 1; \
 	done
 	$(BIN)/python benchmarks/report.py
+
+frontier: $(READY)
+	$(BIN)/python benchmarks/frontier.py
 
 speed: $(READY)
 	$(BIN)/python benchmarks/speed/run.py

@@ -1,0 +1,124 @@
+"""Data of the frontier: its sets and splits, and the files that keep what was measured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from benchmark_utils import one_class_split, source_digest, standardized
+from benchmark_utils.lipocc import DIGEST
+from benchmark_utils.protocols import MAX_ROWS, Data
+from frontier_functions import families
+from pyod_lipocc.datasets import ODDS_NAMES, load_adbench, load_odds
+
+ADBENCH = (
+    "2_annthyroid",
+    "4_breastw",
+    "10_cover",
+    "12_fault",
+    "16_http",
+    "23_mammography",
+    "37_Stamps",
+    "41_Waveform",
+)
+SETS = (*ODDS_NAMES, *ADBENCH)
+# those whose test labels were looked at when choices were made
+EXPLORE = (
+    *("cardio", "glass", "ionosphere", "vowels", "wbc", "vertebral", "musk", "satellite"),
+    *("2_annthyroid", "4_breastw", "12_fault", "37_Stamps"),
+)
+GROUPS: dict[str, Sequence[str]] = {
+    "explore": EXPLORE,
+    "report": [name for name in SETS if name not in EXPLORE],
+    "ODDS": ODDS_NAMES,
+    "ADBench": ADBENCH,
+}
+PROTOCOLS = ("contaminated", "one-class")
+SPLITS = (0, 1, 2)
+MOST_TRAIN = 4096
+MOST_TEST = 6000
+FOLDER = Path(__file__).parent
+VERSION = source_digest([FOLDER / "frontier_functions.py"]) + "-" + DIGEST
+
+Record = dict[str, Any]
+
+
+def load(protocol: str, name: str, split: int) -> Data:
+    """Split a set as the benchmark does, then draw the rows that are used of large parts."""
+    found = load_odds(name) if name in ODDS_NAMES else load_adbench(name)
+    make = {"one-class": one_class_split, "contaminated": contaminated_split}[protocol]
+    data = make(found.X, found.y, split)
+    random = np.random.RandomState(split)
+    train = random.permutation(len(data["X_train"]))[:MOST_TRAIN]
+    test = random.permutation(len(data["X_test"]))[:MOST_TEST]
+    return data | {
+        "X_train": data["X_train"][train],
+        "X_test": data["X_test"][test],
+        "y_test": data["y_test"][test],
+    }
+
+
+def contaminated_split(X: np.ndarray, y: np.ndarray, split: int) -> Data:
+    """Split as `datasets/odds_contaminated.py` does; of larger sets `MAX_ROWS` rows come first."""
+    random = np.random.RandomState(split)
+    if len(X) > MAX_ROWS:
+        drawn = np.random.RandomState(split).permutation(len(X))[:MAX_ROWS]
+        X, y = X[drawn], y[drawn]
+    X_train, X_test, _, y_test = train_test_split(X, y, test_size=0.4, random_state=random)
+    X_train, X_test = standardized(X_train, X_test)
+    return {"X_train": X_train, "X_test": X_test, "y_test": y_test, "contamination": y.mean()}
+
+
+def measure(data: Data, seed: int) -> Record:
+    """Fit all functions; return their scores of the test part and what scales and certifies them.
+
+    The spread of a function's scores is that of the training part, from the median to the ninth
+    decile.
+    """
+    record: Record = {"names": [], "scores": [], "constants": [], "spreads": []}
+    for family in families(data["X_train"], float(data["contamination"]), seed):
+        scores = family.score(data["X_test"])
+        for name, own in family.own.items():
+            record["names"].append(name)
+            record["scores"].append(scores[name].astype(np.float32))
+            record["constants"].append(family.constants[name])
+            record["spreads"].append(np.quantile(own, 0.9) - np.median(own))
+    return record | {"y": data["y_test"], "version": VERSION}
+
+
+def path_of(folder: Path, protocol: str, name: str, split: int) -> Path:
+    """Return where a record is kept."""
+    return folder / f"{protocol}.{name}.{split}.npz"
+
+
+def write(path: Path, record: Record) -> None:
+    """Keep a record; a run that is killed here leaves no half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished.npz")
+    np.savez_compressed(unfinished, **record)
+    os.replace(unfinished, path)
+
+
+def is_current(path: Path) -> bool:
+    """Tell whether a record is there that this code has made."""
+    if not path.exists():
+        return False
+    with np.load(path) as record:
+        return str(record["version"]) == VERSION
+
+
+def read(folder: Path, protocol: str) -> dict[tuple[str, int], Record]:
+    """Return the records of a protocol by set and split, those that are there."""
+    found = {}
+    for name in SETS:
+        for split in SPLITS:
+            path = path_of(folder, protocol, name, split)
+            if path.exists():
+                with np.load(path) as record:
+                    found[name, split] = dict(record)
+    return found
