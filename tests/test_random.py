@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from pyod_lipocc._random import numpy_generator, torch_generator
+from pyod_lipocc._random import (
+    global_seed,
+    local_generator,
+    numpy_generator,
+    reproducible_convolutions,
+    torch_generator,
+)
 
 SEEDS = {
     "int": lambda: 7,
@@ -63,3 +69,27 @@ def test_anything_else_is_named(value):
     ) as error:
         numpy_generator(value)
     assert repr(value) in str(error.value)
+
+
+def test_global_draws_are_seeded_inside_and_untouched_outside(global_rngs_untouched):
+    drawn = []
+    for _ in range(2):
+        with global_seed(7):
+            drawn.append(torch.rand(3))
+        with local_generator(7):
+            drawn.append(torch.rand(3))
+    assert torch.equal(drawn[0], drawn[2])
+    assert torch.equal(drawn[1], drawn[3])
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_convolutions_are_as_before_after_an_error(deterministic, monkeypatch):
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "deterministic", deterministic)
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    with pytest.raises(ZeroDivisionError), reproducible_convolutions():
+        assert cudnn.deterministic
+        assert not cudnn.benchmark
+        raise ZeroDivisionError
+    assert cudnn.deterministic == deterministic
+    assert cudnn.benchmark
