@@ -87,9 +87,13 @@ def test_convolutions_are_as_before_after_an_error(deterministic, monkeypatch):
     cudnn = torch.backends.cudnn
     monkeypatch.setattr(cudnn, "deterministic", deterministic)
     monkeypatch.setattr(cudnn, "benchmark", True)
-    with pytest.raises(ZeroDivisionError), reproducible_convolutions():
-        assert cudnn.deterministic
-        assert not cudnn.benchmark
+
+    @reproducible_convolutions()
+    def fail():
+        assert (cudnn.deterministic, cudnn.benchmark) == (True, False)
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert cudnn.deterministic == deterministic
     assert cudnn.benchmark
