@@ -17,7 +17,7 @@ from pyod_lipocc.lipschitz.networks import frozen
 from pyod_lipocc.losses import Loss
 from pyod_lipocc.negatives import Proposal, uniform
 from pyod_lipocc.sampler import Sampler, newton_raphson
-from pyod_lipocc.stiefel import tangent_gradients
+from pyod_lipocc.stiefel._optimizers import tangent_gradients
 
 __all__ = [
     "Callback",

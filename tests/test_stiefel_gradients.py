@@ -13,10 +13,11 @@ from conftest import ROUNDING
 from test_stiefel import OPTIMIZERS, randn
 from torch import nn
 
-from pyod_lipocc import stiefel
 from pyod_lipocc.lipschitz import GroupSort2, OrthogonalLinear, parameter_groups, polish
 from pyod_lipocc.lipschitz.networks import frozen
-from pyod_lipocc.stiefel import StiefelAdam, tangent_gradients
+from pyod_lipocc.stiefel import StiefelAdam
+from pyod_lipocc.stiefel._gradients import gradient_by_coordinates
+from pyod_lipocc.stiefel._optimizers import tangent_gradients
 
 WIDTHS = {
     "square": (6, 6),
@@ -47,7 +48,7 @@ def gradients(layer, loss, optimizer=None):
     x = randn(5, layer.in_features, seed=2, dtype=layer.weight.dtype).requires_grad_()
     with tangent_gradients(optimizer or torch.optim.SGD(layer.parameters())), torch.enable_grad():
         loss(layer, x).backward()
-        coordinates = stiefel._gradient_by_coordinates(layer.weight).detach()
+        coordinates = gradient_by_coordinates(layer.weight).detach()
     return coordinates, x.grad, None if layer.bias is None else layer.bias.grad
 
 

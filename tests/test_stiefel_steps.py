@@ -17,8 +17,14 @@ from test_stiefel import (
     step,
 )
 
-from pyod_lipocc import stiefel
-from pyod_lipocc.stiefel import project_tangent, retract
+from pyod_lipocc.stiefel import _manifold, project_tangent, retract
+from pyod_lipocc.stiefel._manifold import (
+    _CUBIC,
+    _QUARTIC,
+    _symmetric_product,
+    step_unseen,
+    turn,
+)
 
 
 def skew(n, norm, seed=0, dtype=torch.float64):
@@ -35,7 +41,7 @@ class TestTurn:
     @pytest.mark.parametrize("norm", [0.0, 1e-8, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 3.0, 1e3])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
     def test_departs_by_no_more_than_it_says(self, n, norm, dtype):
-        turned, departure = stiefel._turn(point((n, n), dtype=dtype), skew(n, norm, dtype=dtype))
+        turned, departure = turn(point((n, n), dtype=dtype), skew(n, norm, dtype=dtype))
         sigma = torch.linalg.svdvals(turned.double())
         rounding = 8 * n * torch.finfo(dtype).eps
         assert ((sigma.square() - 1).abs() <= departure + rounding).all()
@@ -44,14 +50,14 @@ class TestTurn:
     @pytest.mark.parametrize("norm", [1e-4, 1e-3, 1e-2, 3e-2, 0.1])
     def test_follows_the_exponential_to_order_two(self, norm):
         weight, x = point((6, 6)), skew(6, norm)
-        turned, _ = stiefel._turn(weight, x)
+        turned, _ = turn(weight, x)
         exact = weight.numpy() @ scipy.linalg.expm(x.numpy())
         assert np.linalg.norm(turned.numpy() - exact, 2) <= norm**3 / 2 + 1e-14
 
     def test_the_quartic_is_orthogonal_up_to_the_eighth_power(self):
         x, identity = skew(6, 1.0), torch.eye(6, dtype=torch.float64)
-        quartic = stiefel._QUARTIC
-        p = identity + x + x @ x / 2 + stiefel._CUBIC * x @ x @ x + quartic * x @ x @ x @ x
+        quartic = _QUARTIC
+        p = identity + x + x @ x / 2 + _CUBIC * x @ x @ x + quartic * x @ x @ x @ x
         expected = identity + quartic**2 * torch.linalg.matrix_power(x, 8)
         torch.testing.assert_close(p.mT @ p, expected, rtol=0, atol=1e-14)
 
@@ -66,7 +72,7 @@ def test_an_iteration_leaves_no_more_than_the_bound(monkeypatch, shape, order, s
     matrix = point((shape[0], k)) * spectrum @ point((k, shape[1]), seed=1)
     bound = abs(square - 1) ** (order + 1)
     # So much is allowed that this order is enough, and no lower one.
-    monkeypatch.setattr(stiefel, "_tolerance", lambda weight: bound * (1 + 1e-9))
+    monkeypatch.setattr(_manifold, "tolerance_of", lambda weight: bound * (1 + 1e-9))
     left = float((torch.linalg.svdvals(retract(matrix)).square() - 1).abs().max())
     assert bound / 8 <= left <= bound
 
@@ -119,21 +125,21 @@ class TestStepUnseen:
     def test_on_the_manifold_after_a_step_of_any_length(self, shape, length, dtype):
         weight = point(shape, dtype=dtype)
         tangent = project_tangent(weight, randn(*shape, seed=1, dtype=dtype))
-        moved = stiefel._step_unseen(weight, length * tangent)
+        moved = step_unseen(weight, length * tangent)
         assert largest_deviation(moved) <= ORTHOGONAL[dtype]
 
     @EVERY_SHAPE
     def test_short_steps_are_those_of_the_retraction(self, shape):
         weight = point(shape)
         tangent = 0.05 * project_tangent(weight, randn(*shape, seed=1))
-        moved = stiefel._step_unseen(weight, tangent)
+        moved = step_unseen(weight, tangent)
         torch.testing.assert_close(moved, retract(weight + tangent), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [5, 256, 300, 512])
 def test_symmetric_products_are_products(n):
     matrix = randn(n, 9)
-    product = stiefel._symmetric_product(matrix, matrix.mT)
+    product = _symmetric_product(matrix, matrix.mT)
     torch.testing.assert_close(product, matrix @ matrix.mT, rtol=1e-12, atol=1e-12)
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pyod_lipocc.lipschitz._bounds import spectral_norm
-from pyod_lipocc.stiefel import linear, retract, sample_stiefel
+from pyod_lipocc.stiefel import retract, sample_stiefel
+from pyod_lipocc.stiefel._gradients import linear
 
 __all__ = ["OrthogonalLinear"]
 

@@ -35,7 +35,8 @@ from pyod_lipocc.lipschitz import (
     polish,
 )
 from pyod_lipocc.losses import hkr
-from pyod_lipocc.stiefel import StiefelAdam, tangent_gradients
+from pyod_lipocc.stiefel import StiefelAdam
+from pyod_lipocc.stiefel._optimizers import tangent_gradients
 
 ROUNDED = 1 + ROUNDING[torch.float64]
 

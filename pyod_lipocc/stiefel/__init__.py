@@ -1,0 +1,38 @@
+r"""The Stiefel manifold of matrices with an orthonormal shorter side, and optimisers on it.
+
+A matrix :math:`W` of shape (m, n) lies on the manifold when :math:`W^\top W = I` (m >= n,
+orthonormal columns) or :math:`W W^\top = I` (m <= n, orthonormal rows): all its singular values are
+1, so the linear map is 1-Lipschitz in the l2 norm. A single row is a unit vector.
+
+The paper re-parametrises each layer by :math:`\Theta = \Pi(W)`, the projection computed by Björck's
+iteration :math:`W \leftarrow \tfrac32 W - \tfrac12 W W^\top W` inside the graph, with :math:`W`
+unconstrained. Here the weights themselves stay on the manifold and Björck's iteration, of higher
+order where it pays, is the *retraction* after each step: the same projection, but nothing is
+differentiated through it, and since a step leaves the weights near the manifold one iteration is
+enough where the paper's setting needs a dozen.
+
+All functions accept leading batch dimensions: (..., m, n).
+
+References
+----------
+Absil, Mahony & Sepulchre, *Optimization Algorithms on Matrix Manifolds*, Princeton, 2008, sections
+3.5 and 4.1. Björck & Bowie, *An iterative algorithm for computing the best estimate of an
+orthogonal matrix*, 1971.
+"""
+
+from pyod_lipocc.stiefel._manifold import (
+    orthogonality_error,
+    project_tangent,
+    retract,
+    sample_stiefel,
+)
+from pyod_lipocc.stiefel._optimizers import StiefelAdam, StiefelRMSprop
+
+__all__ = [
+    "StiefelAdam",
+    "StiefelRMSprop",
+    "orthogonality_error",
+    "project_tangent",
+    "retract",
+    "sample_stiefel",
+]

@@ -1,0 +1,88 @@
+"""Gradients in the coordinates of tangents, formed by the backward pass where that is cheaper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyod_lipocc.stiefel._manifold import is_square, project_tangent, without_normal
+
+
+def _twice_skew(inner: Tensor) -> Tensor:
+    return inner.sub_(inner.mT.contiguous())
+
+
+def _to_coordinates(weight: Tensor, gradient: Tensor) -> Tensor:
+    r"""Bring the gradient G by a weight to the coordinates of the tangents there.
+
+    The skew X of W exp(X) has the gradient :math:`W^\top G - G^\top W` by its entries above the
+    diagonal, and its negative below.
+    """
+    if is_square(weight):
+        return _twice_skew(weight.mT @ gradient)
+    return project_tangent(weight, gradient)
+
+
+class _Linear(torch.autograd.Function):
+    r"""The map :math:`x \mapsto W x + b`, differentiated by coordinates of tangents at W.
+
+    With rows x and gradients D by the result, the gradient by W is :math:`G = D^\top x`. What the
+    coordinates need of its products with W costs less than from G: :math:`W^\top G = (D W)^\top
+    x`, where D W is the gradient by x, and :math:`G W^\top = D^\top (x W^\top)`, where
+    :math:`x W^\top` is the result but for b. A square W does not need G itself.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, coordinates: Tensor) -> Tensor:
+        return torch.nn.functional.linear(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:3], output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor | None, Tensor]:
+        x, weight, bias, result = ctx.saved_tensors
+        by_x = gradient @ weight
+        if is_square(weight):
+            by_coordinates = _twice_skew(by_x.T @ x)
+        else:
+            if weight.shape[0] > weight.shape[1]:
+                inner = by_x.T @ x
+            else:
+                inner = gradient.T @ (result if bias is None else result - bias)
+            by_coordinates = without_normal(weight, gradient.T @ x, inner)
+        return by_x, None, None if bias is None else gradient.sum(0), by_coordinates
+
+
+# Of the weights that are differentiated by coordinates, in this thread and context.
+COORDINATES: ContextVar[Mapping[Tensor, Tensor]] = ContextVar(
+    "COORDINATES", default=MappingProxyType({})
+)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute what `torch.nn.functional.linear` computes; `tangent_gradients` is heeded."""
+    # torch.compile cannot follow the reading of the variable.
+    readable = weight.requires_grad and not torch.compiler.is_compiling()
+    coordinates = COORDINATES.get().get(weight) if readable else None
+    if coordinates is None:
+        return torch.nn.functional.linear(x, weight, bias)
+    rows = x.reshape(-1, x.shape[-1])
+    return _Linear.apply(rows, weight, bias, coordinates).reshape(*x.shape[:-1], len(weight))
+
+
+def gradient_by_coordinates(weight: Tensor) -> Tensor | None:
+    coordinates = COORDINATES.get().get(weight)
+    formed = None if coordinates is None else coordinates.grad
+    if weight.grad is None:
+        return formed
+    brought = _to_coordinates(weight, weight.grad)
+    return brought if formed is None else brought.add_(formed)
