@@ -4,11 +4,13 @@ from functools import partial
 from typing import Any
 
 from benchmark_utils import LipOCCSolver
-from pyod_lipocc.negatives import uniform
+from pyod_lipocc.negatives import LocalNoise, shuffled_marginals, uniform
 from pyod_lipocc.subspaces import nearest_subspace
 
 # "parameter-value" is a point of a curve; margins are in units of the scores, K and q are the
 # number of subspaces and of their directions
+NOISE = LocalNoise(0.1, 10.0)  # in standardised units
+SHORT_DENSE = {"network": "dense", "max_iter": 300}
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     # one step too small to be seen: the network as it starts
@@ -29,13 +31,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "keep-all-rows": {"novelty": True},
     "dense": {"network": "dense"},
 }
+# which initial negatives help where: the default of clean tables is the mixture of the three
+PRIORS: dict[str, dict[str, Any]] = {
+    "noise-negatives": {"negatives": NOISE},
+    "shuffled-negatives": {"negatives": shuffled_marginals},
+    "dense-mixed-negatives": SHORT_DENSE,
+    "dense-uniform-negatives": SHORT_DENSE | {"negatives": uniform},
+    "dense-noise-negatives": SHORT_DENSE | {"negatives": NOISE},
+    "dense-shuffled-negatives": SHORT_DENSE | {"negatives": shuffled_marginals},
+}
 
 
 class Solver(LipOCCSolver):
     """LipOCC with one ingredient changed."""
 
     name = "LipOCC-ablation"
-    parameters = {"variant": list(SETTINGS)}
+    parameters = {"variant": [*SETTINGS, *PRIORS]}
 
     def skip(
         self, contamination: float, image_shape: tuple[int, ...] | None, **_: Any
@@ -44,9 +55,11 @@ class Solver(LipOCCSolver):
             return True, "only images start from subspaces"
         if self.variant == "keep-all-rows" and contamination == 0:
             return True, "all rows are kept where they are clean"
+        if self.variant in PRIORS and (contamination > 0 or image_shape is not None):
+            return True, "initial negatives are compared on clean tables"
         if self.variant == "uniform-negatives" and contamination > 0 and image_shape is None:
             return True, "negatives are uniform where tables are contaminated"
         return False, None
 
     def settings(self) -> dict[str, Any]:
-        return SETTINGS[self.variant]
+        return (SETTINGS | PRIORS)[self.variant]
