@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from pyod.models.base import BaseDetector
 from pyod.models.deep_svdd import DeepSVDD
 from pyod.models.iforest import IForest
@@ -72,6 +73,7 @@ def draw(detector: LipOCC, X: Any, path: Path) -> None:
 
 def main() -> None:
     """Run the demonstration."""
+    torch.set_num_threads(1)  # the tensors are small: threads that wait cost more than they bring
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo.png"))
     options = parser.parse_args()
