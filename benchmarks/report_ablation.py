@@ -46,6 +46,19 @@ def ablation_table(runs: pd.DataFrame) -> str:
     return markdown(rows)
 
 
+def prior_table(runs: pd.DataFrame) -> str:
+    """Return ROC AUC on each clean table by the initial negatives, for both kinds of network."""
+    tables = Section(runs[runs["dataset"] == "odds-one-class"])
+    chosen = tables.runs["solver"].str.extract(r"variant=(?P<name>.*-negatives|default)\]")["name"]
+    names = sorted(chosen.dropna().unique(), key=lambda name: (name != DEFAULT, name))
+    rows = [["set", *(name.removesuffix("-negatives") for name in names)]]
+    for name in tables.common:
+        variants = (f"{ABLATION}[variant={variant}]" for variant in names)
+        cells = (percent(tables.values(variant, "roc_auc", name)) for variant in variants)
+        rows.append([name, *cells])
+    return markdown(rows)
+
+
 def ablation_figure(runs: pd.DataFrame) -> Figure:
     """Return how ROC AUC changes with each parameter of which several values were tried."""
     points = runs["solver"].str.extract(r"variant=(?P<parameter>\w+)-(?P<value>[\d.]+)\]")
