@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
-from benchmark_utils import one_class_split, source_digest, standardized
+from benchmark_utils import contaminated_split, one_class_split, source_digest
 from benchmark_utils.lipocc import DIGEST
-from benchmark_utils.protocols import MAX_ROWS, Data
+from benchmark_utils.protocols import Data
 from frontier_functions import families
 from pyod_lipocc.datasets import ODDS_NAMES, load_adbench, load_odds
 
@@ -61,17 +60,6 @@ def load(protocol: str, name: str, split: int) -> Data:
         "X_test": data["X_test"][test],
         "y_test": data["y_test"][test],
     }
-
-
-def contaminated_split(X: np.ndarray, y: np.ndarray, split: int) -> Data:
-    """Split as `datasets/odds_contaminated.py` does; of larger sets `MAX_ROWS` rows come first."""
-    random = np.random.RandomState(split)
-    if len(X) > MAX_ROWS:
-        drawn = np.random.RandomState(split).permutation(len(X))[:MAX_ROWS]
-        X, y = X[drawn], y[drawn]
-    X_train, X_test, _, y_test = train_test_split(X, y, test_size=0.4, random_state=random)
-    X_train, X_test = standardized(X_train, X_test)
-    return {"X_train": X_train, "X_test": X_test, "y_test": y_test, "contamination": y.mean()}
 
 
 def measure(data: Data, seed: int) -> Record:

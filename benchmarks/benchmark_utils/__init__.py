@@ -6,6 +6,7 @@ from benchmark_utils.lipocc import LipOCCSolver
 from benchmark_utils.measure import PeakMemory, Stopwatch, limited_threads
 from benchmark_utils.protocols import (
     DownloadedDataset,
+    contaminated_split,
     one_class_split,
     one_digit,
     standardized,
@@ -19,6 +20,7 @@ __all__ = [
     "LipOCCSolver",
     "PeakMemory",
     "Stopwatch",
+    "contaminated_split",
     "limited_threads",
     "one_class_split",
     "one_digit",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from benchopt import BaseDataset
 from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from pyod_lipocc.datasets import OneClassDataset
@@ -46,6 +47,26 @@ def standardized(X_train: NDArray, X_test: NDArray) -> tuple[NDArray, NDArray]:
     """Shift and scale both parts by the mean and deviation of the training part."""
     scaler = StandardScaler().fit(X_train)
     return scaler.transform(X_train), scaler.transform(X_test)
+
+
+def contaminated_split(X: NDArray, y: NDArray, split: int) -> Data:
+    """Train on 60 % of all rows, outliers among them; of larger sets ``MAX_ROWS`` rows come first.
+
+    The contamination is the true share of outliers in the whole set.
+    """
+    if len(X) > MAX_ROWS:
+        kept = np.random.RandomState(split).permutation(len(X))[:MAX_ROWS]
+        X, y = X[kept], y[kept]
+    X_train, X_test, _, y_test = train_test_split(
+        X, y, test_size=0.4, random_state=np.random.RandomState(split)
+    )
+    X_train, X_test = standardized(X_train, X_test)
+    return {
+        "X_train": X_train,
+        "X_test": X_test,
+        "y_test": y_test,
+        "contamination": float(np.mean(y)),
+    }
 
 
 def one_class_split(X: NDArray, y: NDArray, split: int) -> Data:

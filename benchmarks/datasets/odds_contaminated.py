@@ -2,10 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from sklearn.model_selection import train_test_split
-
-from benchmark_utils import DownloadedDataset, standardized
+from benchmark_utils import DownloadedDataset, contaminated_split
 from pyod_lipocc.datasets import ODDS_NAMES, load_odds
 
 
@@ -20,13 +17,4 @@ class Dataset(DownloadedDataset):
 
     def load(self) -> dict[str, Any]:
         odds = load_odds(self.set)
-        X_train, X_test, _, y_test = train_test_split(
-            odds.X, odds.y, test_size=0.4, random_state=np.random.RandomState(self.split)
-        )
-        X_train, X_test = standardized(X_train, X_test)
-        return {
-            "X_train": X_train,
-            "X_test": X_test,
-            "y_test": y_test,
-            "contamination": float(np.mean(odds.y)),
-        }
+        return contaminated_split(odds.X, odds.y, self.split)
