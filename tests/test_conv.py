@@ -84,6 +84,46 @@ def _assert_bounded(layer, image=IMAGE):
         assert sigma.min() >= 2 - ROUNDED
 
 
+class TestFewChannels:
+    """The layer that sees the image computes on patches, and is torch's convolution."""
+
+    @pytest.mark.parametrize("padding_mode", PADDINGS)
+    @pytest.mark.parametrize("stride", [1, 2])
+    @pytest.mark.parametrize("kernel_size", [1, 2, 3, 5])
+    @pytest.mark.parametrize("bias", [True, False])
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    def test_values_and_gradients_are_torchs(
+        self, channels, bias, kernel_size, stride, padding_mode, generator
+    ):
+        layer = _layer(
+            *(ReshapedConv2d, channels, 5, kernel_size),
+            **{"stride": stride, "padding_mode": padding_mode, "bias": bias},
+        )
+        x = torch.randn(2, channels, *IMAGE, generator=generator, dtype=torch.float64)
+        before, after = (kernel_size - 1) // 2, kernel_size // 2
+        mode = {"zeros": "constant"}.get(padding_mode, padding_mode)
+        inputs = [x.requires_grad_(), *layer.parameters()]
+
+        def expected():
+            padded = nn.functional.pad(x, (before, after, before, after), mode=mode)
+            return nn.functional.conv2d(padded, layer.kernel(), layer.bias, stride)
+
+        close = {"rtol": 0.0, "atol": ROUNDING[torch.float64]}
+        torch.testing.assert_close(layer(x), expected(), **close)
+        gradients = [
+            torch.autograd.grad(f().square().sum(), inputs) for f in (lambda: layer(x), expected)
+        ]
+        torch.testing.assert_close(*gradients, **close)
+
+    def test_derivatives_of_both_orders(self, generator):
+        layer = _layer(ReshapedConv2d, 1, 2, 3, stride=2)
+        x = torch.randn(2, 1, 3, 4, generator=generator, dtype=torch.float64).requires_grad_()
+        assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *layer.parameters()))
+        assert torch.autograd.gradgradcheck(
+            lambda x, *_: layer(x).square(), (x, *layer.parameters())
+        )
+
+
 class TestOperatorNorm:
     @pytest.mark.parametrize("padding_mode", PADDINGS)
     @pytest.mark.parametrize(("kind", "kernel_size", "stride"), SIZES)

@@ -16,6 +16,7 @@ from pyod_lipocc.lipschitz import (
     GroupSort2,
     OrthogonalLinear,
     dense,
+    functional,
     lipschitz_bound,
     parameter_groups,
     polish,
@@ -99,6 +100,17 @@ class TestSorting:
         gradients = [
             torch.autograd.grad((values_ * weights).sum(), x)[0] for values_ in (values, expected)
         ]
+        assert torch.equal(*gradients)
+
+    @pytest.mark.parametrize("d", [1, 200, 300])
+    def test_so_they_are_over_many_blocks_of_rows(self, d, generator, monkeypatch):
+        monkeypatch.setattr(functional, "_BLOCK", 1000)
+        x = torch.randn(3, 7, d, generator=generator, requires_grad=True)
+        weights = torch.randn(x.shape, generator=generator)
+        sorts = (full_sort, lambda x: torch.sort(x).values)
+        values = [sort(x) for sort in sorts]
+        assert torch.equal(*values)
+        gradients = [torch.autograd.grad((value * weights).sum(), x)[0] for value in values]
         assert torch.equal(*gradients)
 
     def test_full_sort_in_half_precision(self, generator):

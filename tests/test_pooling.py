@@ -78,6 +78,24 @@ def test_gradient_of_a_norm_is_at_most_a_unit_vector(module, size):
         assert not length.any()
 
 
+@pytest.mark.parametrize("shape", [(4, 6), (5, 7), (3, 3)])
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_derivatives_of_a_norm_of_both_orders(window, shape, generator):
+    x = torch.randn(1, 2, *shape, generator=generator, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(L2NormPool2d(window), x)
+    assert torch.autograd.gradgradcheck(lambda x: L2NormPool2d(window)(x) ** 3, x)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_pooling_keeps_the_memory_format(memory_format, generator):
+    x = torch.randn(2, 3, 4, 4, generator=generator).to(memory_format=memory_format)
+    x.requires_grad_()
+    pooled = L2NormPool2d()(x)
+    (gradient,) = torch.autograd.grad(pooled.sum(), x)
+    assert pooled.is_contiguous(memory_format=memory_format)
+    assert gradient.is_contiguous(memory_format=memory_format)
+
+
 @given(IMAGES)
 def test_channels_are_sorted_as_features_are(x):
     pixels = x.movedim(1, -1)
