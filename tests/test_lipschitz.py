@@ -15,8 +15,8 @@ from pyod_lipocc.lipschitz import (
     FullSort,
     GroupSort2,
     OrthogonalLinear,
+    _kernels,
     dense,
-    functional,
     lipschitz_bound,
     parameter_groups,
     polish,
@@ -104,7 +104,7 @@ class TestSorting:
 
     @pytest.mark.parametrize("d", [1, 200, 300])
     def test_so_they_are_over_many_blocks_of_rows(self, d, generator, monkeypatch):
-        monkeypatch.setattr(functional, "_BLOCK", 1000)
+        monkeypatch.setattr(_kernels, "_BLOCK", 1000)
         x = torch.randn(3, 7, d, generator=generator, requires_grad=True)
         weights = torch.randn(x.shape, generator=generator)
         sorts = (full_sort, lambda x: torch.sort(x).values)

@@ -9,12 +9,12 @@ nothing is stale.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pyod_lipocc.lipschitz._bounds import product, spectral_norm
+from pyod_lipocc.lipschitz._kernels import PatchProduct
 from pyod_lipocc.lipschitz.functional import convolution_bound
 from pyod_lipocc.stiefel import retract, sample_stiefel
 
@@ -41,42 +41,6 @@ def _check_padding_mode(padding_mode: str) -> None:
         )
     if padding_mode not in ("zeros", "circular"):
         raise ValueError(f"padding_mode must be 'zeros' or 'circular', got {padding_mode!r}")
-
-
-class _PatchProduct(torch.autograd.Function):
-    """Convolution of few channels as a matrix product over its patches.
-
-    oneDNN computes on 16 channels what has one: its gradient in the image takes seven times as
-    long. The result is in torch's memory format "channels last", in which channels are sorted.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, kernel: Tensor, bias: Tensor | None, stride: int, padding: int
-    ) -> Tensor:
-        size = kernel.shape[-1]
-        patches = nn.functional.unfold(x, size, padding=padding, stride=stride)
-        height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[-2:])
-        ctx.save_for_backward(x, kernel)
-        ctx.stride, ctx.padding = stride, padding
-        rows = nn.functional.linear(patches.mT, kernel.flatten(1), bias)
-        return rows.mT.unflatten(-1, (height, width))
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, kernel = ctx.saved_tensors
-        size, geometry = kernel.shape[-1], {"padding": ctx.padding, "stride": ctx.stride}
-        pixels = gradient.flatten(2)
-        on_image = on_kernel = on_bias = None
-        if ctx.needs_input_grad[0]:
-            on_patches = kernel.flatten(1).mT @ pixels
-            on_image = nn.functional.fold(on_patches, x.shape[-2:], size, **geometry)
-        if ctx.needs_input_grad[1]:
-            patches = nn.functional.unfold(x, size, **geometry)
-            on_kernel = (patches @ pixels.mT).sum(0).mT.reshape(kernel.shape)
-        if ctx.needs_input_grad[2]:
-            on_bias = pixels.sum((0, 2))
-        return on_image, on_kernel, on_bias, None, None
 
 
 class _Conv2d(nn.Module, ABC):
@@ -146,7 +110,7 @@ class _Conv2d(nn.Module, ABC):
             x = nn.functional.pad(x, (before, after, before, after))
         kernel = self.kernel() if self._held is None else self._held
         if x.is_cpu and self.in_channels <= _FEW_CHANNELS and not torch.compiler.is_compiling():
-            return _PatchProduct.apply(x, kernel, self.bias, self.stride, padding)
+            return PatchProduct.apply(x, kernel, self.bias, self.stride, padding)
         return nn.functional.conv2d(x, kernel, self.bias, self.stride, padding)
 
     @torch.no_grad()

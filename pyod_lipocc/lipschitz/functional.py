@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pyod_lipocc.lipschitz._bounds import convolution_norm
+from pyod_lipocc.lipschitz._kernels import MaxMin, NumpySort, WindowNorm, halves, windows
 
 __all__ = [
     "convolution_bound",
@@ -22,98 +19,6 @@ __all__ = [
 ]
 
 
-def _halves(x: Tensor, dim: int) -> tuple[Tensor, ...]:
-    """First half, second half, and the last where the number is odd."""
-    half = x.shape[dim] // 2
-    return x.split((half, half, x.shape[dim] - 2 * half), dim)
-
-
-class _MaxMin(torch.autograd.Function):
-    """Larger and smaller of each pair, exactly; the gradient is exchanged where the pair was."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
-        first, second, unpaired = _halves(x, dim)
-        result = torch.empty_like(x)
-        larger, smaller, last = _halves(result, dim)
-        torch.maximum(first, second, out=larger)
-        torch.minimum(first, second, out=smaller)
-        last.copy_(unpaired)
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(first - second)
-            ctx.dim = dim
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (excess,) = ctx.saved_tensors
-        larger, smaller, last = _halves(gradient, ctx.dim)
-        # relu's own backward pass: masks of bool are several times slower on a CPU
-        kept = torch.ops.aten.threshold_backward(larger - smaller, excess, 0)
-        return torch.cat((smaller + kept, larger - kept, last), ctx.dim), None
-
-
-class _NumpySort(torch.autograd.Function):
-    """Sort by numpy, several times faster than torch on a CPU; sorts any dimension where it lies.
-
-    The result of sorting the channels of images is in torch's memory format "channels last", in
-    which the next convolution works on it. Rows are sorted some at a time, and their order kept in
-    the narrowest integers: what numpy returns would take twice the memory of the images.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
-        rows = x.movedim(dim, -1)
-        if not ctx.needs_input_grad[0]:
-            return torch.from_numpy(np.sort(rows.numpy())).movedim(-1, dim)
-        integer = getattr(torch, np.min_scalar_type(x.shape[dim]).name)
-        result = torch.empty(rows.shape, dtype=x.dtype)
-        order = torch.empty(rows.shape, dtype=integer)
-        for unsorted, in_order, kept in _row_blocks(rows, result, order):
-            indices = torch.from_numpy(np.argsort(unsorted.numpy()))
-            torch.gather(unsorted, -1, indices, out=in_order)
-            kept.copy_(indices)
-        ctx.save_for_backward(order)
-        ctx.dim = dim
-        return result.movedim(-1, dim)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (order,) = ctx.saved_tensors
-        return _Reordering.apply(gradient, order, ctx.dim, True), None
-
-
-class _Reordering(torch.autograd.Function):
-    """Put features in an order that was kept, or back where they were before it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, order: Tensor, dim: int, back: bool) -> Tensor:
-        rows = x.movedim(dim, -1)
-        result = torch.empty(rows.shape, dtype=x.dtype)
-        for source, target, kept in _row_blocks(rows, result, order):
-            if back:
-                target.scatter_(-1, kept.long(), source)
-            else:
-                torch.gather(source, -1, kept.long(), out=target)
-        ctx.save_for_backward(order)
-        ctx.dim, ctx.back = dim, back
-        return result.movedim(-1, dim)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        (order,) = ctx.saved_tensors
-        return _Reordering.apply(gradient, order, ctx.dim, not ctx.back), None, None, None
-
-
-def _row_blocks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
-    """Split tensors of one shape (..., d) into blocks of rows that stay in the cache."""
-    n_features = tensors[0].shape[-1]
-    n_rows = max(1, _BLOCK // max(1, n_features))
-    flat = (tensor.reshape(tensor.numel() // max(1, n_features), n_features) for tensor in tensors)
-    return zip(*(rows.split(n_rows) for rows in flat), strict=True)
-
-
-_BLOCK = 2**18  # numbers
 _NUMPY_SORTS = (torch.float32, torch.float64)
 
 
@@ -148,11 +53,11 @@ def group_sort2(x: Tensor, dim: int = -1) -> Tensor:
     tensor([3., 5., 1., 2.])
     """
     if torch.compiler.is_compiling():
-        first, second, unpaired = _halves(x, dim)
+        first, second, unpaired = halves(x, dim)
         return torch.cat(
             (torch.maximum(first, second), torch.minimum(first, second), unpaired), dim
         )
-    return _MaxMin.apply(x, dim)
+    return MaxMin.apply(x, dim)
 
 
 def full_sort(x: Tensor, dim: int = -1) -> Tensor:
@@ -175,7 +80,7 @@ def full_sort(x: Tensor, dim: int = -1) -> Tensor:
     tensor([1., 2., 3., 5.])
     """
     if x.is_cpu and x.dtype in _NUMPY_SORTS and not torch.compiler.is_compiling():
-        return _NumpySort.apply(x, dim)
+        return NumpySort.apply(x, dim)
     return torch.sort(x, dim=dim).values
 
 
@@ -183,39 +88,6 @@ def _root(squares: Tensor) -> Tensor:
     """Square root whose gradient is 0, not infinite, where its argument underflows."""
     positive = squares > torch.finfo(squares.dtype).tiny
     return torch.where(positive, squares, 1.0).sqrt() * positive
-
-
-class _WindowNorm(torch.autograd.Function):
-    """Norms of disjoint windows without a tensor of squares; 0 where the squares underflow."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, window: int) -> Tensor:
-        pixels = (pixel for row in _windows(x, window).unbind(-3) for pixel in row.unbind(-1))
-        squares = next(pixels).square()
-        for pixel in pixels:
-            squares.addcmul_(pixel, pixel)
-        norms = torch.threshold_(squares, torch.finfo(x.dtype).tiny, 0.0).sqrt_()
-        ctx.save_for_backward(x, norms)
-        ctx.window = window
-        return norms
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        x, norms = ctx.saved_tensors
-        scale = (gradient / norms).masked_fill(norms == 0, 0.0)
-        product = _windows(x, ctx.window) * scale[..., :, None, :, None]
-        covered = product.flatten(-4, -3).flatten(-2, -1)
-        left_over = [side % ctx.window for side in x.shape[-2:]]
-        if any(left_over):
-            covered = nn.functional.pad(covered, (0, left_over[1], 0, left_over[0]))
-        return covered, None
-
-
-def _windows(x: Tensor, window: int) -> Tensor:
-    """View (n, c, h, w) as disjoint windows (n, c, h // window, window, w // window, window)."""
-    height, width = (side // window for side in x.shape[-2:])
-    covered = x[..., : height * window, : width * window]
-    return covered.unflatten(-1, (width, window)).unflatten(-3, (height, window))
 
 
 def _check_windows(x: Tensor, window: int) -> None:
@@ -257,7 +129,7 @@ def l2_norm_pool(x: Tensor, window: int = 2) -> Tensor:
     _check_windows(x, window)
     if torch.compiler.is_compiling():
         return window * _root(nn.functional.avg_pool2d(x * x, window))
-    return _WindowNorm.apply(x, window)
+    return WindowNorm.apply(x, window)
 
 
 def global_l2_norm_pool(x: Tensor) -> Tensor:
@@ -338,7 +210,7 @@ def invertible_downsampling(x: Tensor, window: int = 2) -> Tensor:
             f"{x.shape[-2]} x {x.shape[-1]}"
         )
     # pixel_unshuffle leaves a batch of no images as it is
-    return _windows(x, window).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+    return windows(x, window).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
 
 
 @torch.no_grad()

@@ -1,0 +1,172 @@
+"""Forms of a layer that are several times faster on a CPU than torch's, with their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_BLOCK = 2**18  # numbers that stay in the cache
+
+
+def halves(x: Tensor, dim: int) -> tuple[Tensor, ...]:
+    """First half, second half, and the last where the number is odd."""
+    half = x.shape[dim] // 2
+    return x.split((half, half, x.shape[dim] - 2 * half), dim)
+
+
+class MaxMin(torch.autograd.Function):
+    """Larger and smaller of each pair, exactly; the gradient is exchanged where the pair was."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
+        first, second, unpaired = halves(x, dim)
+        result = torch.empty_like(x)
+        larger, smaller, last = halves(result, dim)
+        torch.maximum(first, second, out=larger)
+        torch.minimum(first, second, out=smaller)
+        last.copy_(unpaired)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(first - second)
+            ctx.dim = dim
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (excess,) = ctx.saved_tensors
+        larger, smaller, last = halves(gradient, ctx.dim)
+        # relu's own backward pass: masks of bool are several times slower on a CPU
+        kept = torch.ops.aten.threshold_backward(larger - smaller, excess, 0)
+        return torch.cat((smaller + kept, larger - kept, last), ctx.dim), None
+
+
+class NumpySort(torch.autograd.Function):
+    """Sort by numpy, several times faster than torch on a CPU; sorts any dimension where it lies.
+
+    The result of sorting the channels of images is in torch's memory format "channels last", in
+    which the next convolution works on it. Rows are sorted some at a time, and their order kept in
+    the narrowest integers: what numpy returns would take twice the memory of the images.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
+        rows = x.movedim(dim, -1)
+        if not ctx.needs_input_grad[0]:
+            return torch.from_numpy(np.sort(rows.numpy())).movedim(-1, dim)
+        integer = getattr(torch, np.min_scalar_type(x.shape[dim]).name)
+        result = torch.empty(rows.shape, dtype=x.dtype)
+        order = torch.empty(rows.shape, dtype=integer)
+        for unsorted, in_order, kept in _row_blocks(rows, result, order):
+            indices = torch.from_numpy(np.argsort(unsorted.numpy()))
+            torch.gather(unsorted, -1, indices, out=in_order)
+            kept.copy_(indices)
+        ctx.save_for_backward(order)
+        ctx.dim = dim
+        return result.movedim(-1, dim)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (order,) = ctx.saved_tensors
+        return _Reordering.apply(gradient, order, ctx.dim, True), None
+
+
+class _Reordering(torch.autograd.Function):
+    """Put features in an order that was kept, or back where they were before it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, dim: int, back: bool) -> Tensor:
+        rows = x.movedim(dim, -1)
+        result = torch.empty(rows.shape, dtype=x.dtype)
+        for source, target, kept in _row_blocks(rows, result, order):
+            if back:
+                target.scatter_(-1, kept.long(), source)
+            else:
+                torch.gather(source, -1, kept.long(), out=target)
+        ctx.save_for_backward(order)
+        ctx.dim, ctx.back = dim, back
+        return result.movedim(-1, dim)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (order,) = ctx.saved_tensors
+        return _Reordering.apply(gradient, order, ctx.dim, not ctx.back), None, None, None
+
+
+def _row_blocks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Split tensors of one shape (..., d) into blocks of rows that stay in the cache."""
+    n_features = tensors[0].shape[-1]
+    n_rows = max(1, _BLOCK // max(1, n_features))
+    flat = (tensor.reshape(tensor.numel() // max(1, n_features), n_features) for tensor in tensors)
+    return zip(*(rows.split(n_rows) for rows in flat), strict=True)
+
+
+class WindowNorm(torch.autograd.Function):
+    """Norms of disjoint windows without a tensor of squares; 0 where the squares underflow."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: int) -> Tensor:
+        pixels = (pixel for row in windows(x, window).unbind(-3) for pixel in row.unbind(-1))
+        squares = next(pixels).square()
+        for pixel in pixels:
+            squares.addcmul_(pixel, pixel)
+        norms = torch.threshold_(squares, torch.finfo(x.dtype).tiny, 0.0).sqrt_()
+        ctx.save_for_backward(x, norms)
+        ctx.window = window
+        return norms
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, norms = ctx.saved_tensors
+        scale = (gradient / norms).masked_fill(norms == 0, 0.0)
+        product = windows(x, ctx.window) * scale[..., :, None, :, None]
+        covered = product.flatten(-4, -3).flatten(-2, -1)
+        left_over = [side % ctx.window for side in x.shape[-2:]]
+        if any(left_over):
+            covered = nn.functional.pad(covered, (0, left_over[1], 0, left_over[0]))
+        return covered, None
+
+
+def windows(x: Tensor, window: int) -> Tensor:
+    """View (n, c, h, w) as disjoint windows (n, c, h // window, window, w // window, window)."""
+    height, width = (side // window for side in x.shape[-2:])
+    covered = x[..., : height * window, : width * window]
+    return covered.unflatten(-1, (width, window)).unflatten(-3, (height, window))
+
+
+class PatchProduct(torch.autograd.Function):
+    """Convolution of few channels as a matrix product over its patches.
+
+    oneDNN computes on 16 channels what has one: its gradient in the image takes seven times as
+    long. The result is in torch's memory format "channels last", in which channels are sorted.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, kernel: Tensor, bias: Tensor | None, stride: int, padding: int
+    ) -> Tensor:
+        size = kernel.shape[-1]
+        patches = nn.functional.unfold(x, size, padding=padding, stride=stride)
+        height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[-2:])
+        ctx.save_for_backward(x, kernel)
+        ctx.stride, ctx.padding = stride, padding
+        rows = nn.functional.linear(patches.mT, kernel.flatten(1), bias)
+        return rows.mT.unflatten(-1, (height, width))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, kernel = ctx.saved_tensors
+        size, geometry = kernel.shape[-1], {"padding": ctx.padding, "stride": ctx.stride}
+        pixels = gradient.flatten(2)
+        on_image = on_kernel = on_bias = None
+        if ctx.needs_input_grad[0]:
+            on_patches = kernel.flatten(1).mT @ pixels
+            on_image = nn.functional.fold(on_patches, x.shape[-2:], size, **geometry)
+        if ctx.needs_input_grad[1]:
+            patches = nn.functional.unfold(x, size, **geometry)
+            on_kernel = (patches @ pixels.mT).sum(0).mT.reshape(kernel.shape)
+        if ctx.needs_input_grad[2]:
+            on_bias = pixels.sum((0, 2))
+        return on_image, on_kernel, on_bias, None, None
