@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from pyod.models.base import BaseDetector
 from sklearn.utils.validation import check_is_fitted, validate_data
+from tqdm.auto import tqdm
 
 from pyod_lipocc._fitted import FittedMethods
 from pyod_lipocc._learning import TrainingMethods
@@ -78,7 +79,8 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         and a network that starts from them one in ten uniform, the others augmentations of them.
     standardize : bool, default=True
         Bring every feature to mean 0 and variance 1 first; scores are then in standardised units.
-        With False they are in the units of X.
+        With False they are in the units of X: for features that share one, such as pixels, of
+        which those that hardly vary would otherwise count as much as the others.
     threshold : {"contamination", "boundary", "conformal"}, default="contamination"
         Where a label becomes 1: PyOD's percentile; S < 0; or where a quarter of the rows, held out
         of training, says that at most a share `alpha` of new rows will be above (split conformal
@@ -113,7 +115,7 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
     random_state : int, RandomState, Generator or None, default=None
         Used in `fit` only. An int gives the same bits at each fit on the same machine.
     verbose : int or bool, default=0
-        1 shows a progress bar.
+        1 shows a progress bar of the training, and of scoring where that takes long.
 
     Attributes
     ----------
@@ -369,11 +371,16 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         device = next(self.network_.parameters()).device
         scores = np.empty(len(X))
         start = 0
-        with torch.inference_mode():
+        # a bar appears where scoring takes more than a second
+        with (
+            torch.inference_mode(),
+            tqdm(total=len(X), desc="scores", unit="row", delay=1, disable=not self.verbose) as bar,
+        ):
             for rows in chunks(X):
                 z = torch.from_numpy(self.scaling_.to_network(rows)).to(device)
                 scores[start : start + len(rows)] = self.network_(z).reshape(-1).cpu().numpy()
                 start += len(rows)
+                bar.update(len(rows))
         return self.margin_ - self.scaling_.unit * scores
 
     def __getstate__(self) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from small import assert_untouched, cloud, fitted_state, small
 from torch import nn
+from tqdm import tqdm
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.domains import Ball
@@ -94,6 +95,15 @@ def test_verbose_draws_a_bar_on_stderr(capfd, verbose):
     assert "LipOCC" in err
     assert "30/30" in err
     assert "loss=" in err
+    assert "scores" not in err
+
+
+def test_verbose_draws_a_bar_where_scoring_takes_long(capfd, monkeypatch):
+    monkeypatch.setattr("pyod_lipocc.detector.tqdm", lambda **kw: tqdm(**(kw | {"delay": 0})))
+    detector = small(verbose=1).fit(X)
+    assert f"scores: 100%|██████████| {len(X)}/{len(X)}" in capfd.readouterr().err
+    detector.set_params(verbose=0).predict(X)
+    assert capfd.readouterr() == ("", "")
 
 
 # partial_fit

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from pyod_lipocc.lipschitz import NearestSubspace, lipschitz_bound, parameter_groups, polish
+from pyod_lipocc.lipschitz import (
+    NearestSubspace,
+    _subspace,
+    lipschitz_bound,
+    parameter_groups,
+    polish,
+)
 from pyod_lipocc.lipschitz._subspace import _smallest
 from pyod_lipocc.stiefel import StiefelAdam, orthogonality_error
 
@@ -349,3 +356,61 @@ def test_the_smallest_of_long_rows_are_those_of_a_sort(n, width, k, levels, seed
     found = _smallest(values, k)
     assert torch.equal(values.gather(1, found), values.sort(dim=1).values[:, :k])
     assert all(len(row.unique()) == k for row in found)
+
+
+def _by_differences(network: NearestSubspace, x: torch.Tensor) -> torch.Tensor:
+    """Heights of points without a matrix product, in ascending order."""
+    heights = (x[:, None] - network.centers).norm(dim=2) + network.offset
+    return heights.sort(dim=1).values
+
+
+@given(
+    d=st.integers(1, 5),
+    n_nearest=st.integers(1, 3),
+    leave_one_out=st.booleans(),
+    repeated=st.booleans(),
+    spread=st.sampled_from([0.0, 1e-3, 1.0]),
+    scale=st.sampled_from([1e-100, 1e-30, 1e-12, 1.0, 1e12, 1e30, 1e100]),
+    far=st.sampled_from([1.0, 1e5, 1e20]),
+    seed=st.integers(0, 999),
+)
+@settings(deadline=None)
+def test_single_precision_chooses_as_double_does(
+    d, n_nearest, leave_one_out, repeated, spread, scale, far, seed
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    network = NearestSubspace(d, 40, n_nearest=n_nearest, leave_one_out=leave_one_out).double()
+    centers = scale * torch.randn(40, d, generator=generator, dtype=torch.float64)
+    network.assign(
+        centers=centers[:10].repeat(4, 1) if repeated else centers,
+        offset=spread * scale * torch.randn(40, generator=generator, dtype=torch.float64),
+    )
+    x = scale * torch.randn(20, d, generator=generator, dtype=torch.float64)
+    x[::2] *= far
+    x[0] = network.centers[0]
+    expected = _by_differences(network, x)
+    with mock.patch.object(_subspace, "_SHORT", 16), torch.no_grad():
+        found, certain = network._screened(x, n_nearest)
+        chosen = (x[:, None] - network.centers[found]).norm(dim=2) + network.offset[found]
+        outputs = [(mode, network.train(mode)(x).squeeze(1)) for mode in (False, True)]
+    size = x.norm(dim=1) + network.centers.norm(dim=1).max() + network.offset.abs().max()
+    rounding = ROUNDING[torch.float64] * size[:, None]
+    assert (chosen - expected[:, :n_nearest]).abs()[certain].le(rounding[certain]).all()
+    # where it is not certain, squares in double precision choose: off by the root of its roundoff
+    for training, output in outputs:
+        skipped = int(training and leave_one_out)
+        mean = expected[:, skipped : skipped + n_nearest].mean(1)
+        off = torch.where(certain & (skipped == 0), rounding[:, 0], 1e-6 * size)
+        assert ((-output - mean).abs() <= off).all()
+
+
+def test_single_precision_is_certain_of_most_rows():
+    generator = torch.Generator().manual_seed(0)
+    network = NearestSubspace(16, 4096, n_nearest=5, generator=generator).double()
+    x = torch.randn(100, 16, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        certain = network._screened(x, 5)[1]
+        network.assign(centers=network.centers[:1].expand(4096, -1))
+        of_equals = network._screened(x, 5)[1]
+    assert certain.double().mean() > 0.98
+    assert not of_equals.any()

@@ -34,8 +34,7 @@ def measure(effort: Effort) -> Rows:
         }
         fits = {size: partial(fit, effort, X) for size, X in data.items()}
         scorings = {
-            size: partial(effort.detector(max_iter=1).fit(X[:100]).decision_function, X)
-            for size, X in data.items()
+            size: partial(effort.detector().fit(X).decision_function, X) for size, X in data.items()
         }
         fitting = interleaved(fits, effort.fits, warm=False)
         scoring = interleaved(scorings, effort.repeats)

@@ -14,7 +14,8 @@ __all__ = ["NearestSubspace"]
 
 _GROUP = 8
 _SHORT = 2048
-_BLOCK = 2**21  # heights at a time, so that they stay in the cache
+_BLOCK = 2**19  # heights at a time, so that they stay in the cache
+_SPARE = 3  # candidates beyond those that are asked for
 
 
 def _smallest(values: Tensor, k: int) -> Tensor:
@@ -153,18 +154,56 @@ class NearestSubspace(nn.Module):
         Matrix products find them; their cancellation may confuse components of nearly the same
         height, and no others.
         """
-        block = max(_BLOCK // len(self.centers), 1)
+        K, q, _ = self.basis.shape
+        block = max(_BLOCK // K, 1)
         if len(x) > block:
             parts = zip(x.split(block), coordinates.split(block), strict=True)
             return torch.cat([self.nearest(*part) for part in parts])
+        skipped = int(self.leave_one_out and self.training)
+        k = self.n_nearest + skipped
+        many = K >= _SHORT and k + _SPARE <= K and not q
+        if x.dtype == torch.float64 and x.is_cpu and many and not torch.compiler.is_compiling():
+            found, certain = self._screened(x, k)
+            if not certain.all():
+                doubtful = ~certain
+                heights = self._all_heights(x[doubtful], coordinates[doubtful])
+                found[doubtful] = _smallest(heights, k)
+        else:
+            found = _smallest(self._all_heights(x, coordinates), k)
+        return found[:, skipped:]
+
+    def _all_heights(self, x: Tensor, coordinates: Tensor) -> Tensor:
+        """Return all heights, shape (n, K), with the cancellation of squares."""
         squared = torch.addmm((self.centers * self.centers).sum(1), x, self.centers.T, alpha=-2)
         squared += (x * x).sum(1, keepdim=True)
         if self.basis.shape[1]:
             kept = self.contraction.clamp(0, 1)
             squared -= torch.einsum("nkq,nkq,kq->nk", coordinates, coordinates, 1 - kept * kept)
-        heights = squared.clamp_min_(0).sqrt_().add_(self.offset)
-        skipped = int(self.leave_one_out and self.training)
-        return _smallest(heights, self.n_nearest + skipped)[:, skipped:]
+        return squared.clamp_min_(0).sqrt_().add_(self.offset)
+
+    def _screened(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        r"""Return the k points of least height, by single precision, and where that is certain.
+
+        With unit roundoff u and :math:`w = \|x\| + \max_k \|\mu_k\|`, squared distances in
+        single precision are off by at most :math:`e = (d + 6)\, u\, w^2`, distances by
+        :math:`\sqrt e`, and those of at least r by :math:`e / r`. A few candidates more than k are
+        compared in double precision. The k best of them are certain if the last candidate, and with
+        it all others, would be higher whatever its error.
+        """
+        single = torch.finfo(torch.float32)
+        lengths = torch.linalg.vector_norm(self.centers, dim=1)
+        squared = torch.addmm(lengths.square().float(), x.float(), self.centers.float().T, alpha=-2)
+        squared += (x * x).sum(1, keepdim=True).float()
+        heights = squared.clamp_min_(0).sqrt_().add_(self.offset.float())
+        candidates = _smallest(heights, k + _SPARE)
+        last = heights.gather(1, candidates[:, -1:]).double().squeeze(1)
+        exact, best = self.heights(x, candidates, x).topk(k, dim=1, largest=False)
+        farthest = torch.linalg.vector_norm(x, dim=1) + lengths.max()
+        e = single.eps * (x.shape[1] + 8) * farthest.square() + single.tiny * x.shape[1]
+        error = e / torch.maximum(last - self.offset.max(), e.sqrt())
+        error += 2 * single.eps * (farthest + self.offset.abs().max())
+        certain = (exact[:, -1] + error <= last) & last.isfinite()
+        return candidates.gather(1, best), certain
 
     def heights(self, x: Tensor, components: Tensor, coordinates: Tensor) -> Tensor:
         """Return ||A_k (x - mu_k)|| + c_k of given components, by differences: no cancellation.
