@@ -11,11 +11,11 @@ from pyod_lipocc.stiefel import retract, sample_stiefel
 
 __all__ = ["NearestSubspace"]
 
-
-_GROUP = 8
-_SHORT = 2048
-_BLOCK = 2**19  # heights at a time, so that they stay in the cache
+_GROUPS = (8, 4, 2)
+_FEW = 64  # torch's topk takes a fraction of the time where k is at most the row's length over this
+_MANY = 2048  # points among which single precision looks first
 _SPARE = 3  # candidates beyond those that are asked for
+_BLOCK = 2**19  # heights at a time, so that they stay in the cache
 
 
 def _smallest(values: Tensor, k: int) -> Tensor:
@@ -25,14 +25,15 @@ def _smallest(values: Tensor, k: int) -> Tensor:
     takes several times as long.
     """
     n, K = values.shape
-    n_groups = K // _GROUP
-    if K < _SHORT or k > n_groups:
+    size = next((size for size in _GROUPS if K // size >= _FEW * k), 1)
+    if size == 1:
         return values.topk(k, dim=1, largest=False).indices
-    grouped = values[:, : n_groups * _GROUP].unflatten(1, (_GROUP, n_groups))
+    n_groups = K // size
+    grouped = values[:, : n_groups * size].unflatten(1, (size, n_groups))
     groups = grouped.amin(1).topk(k, dim=1, largest=False, sorted=False).indices
     columns = torch.arange(K, device=values.device)
-    members = columns[: n_groups * _GROUP].view(_GROUP, n_groups).T[groups].flatten(1)
-    candidates = torch.cat((members, columns[n_groups * _GROUP :].expand(n, -1)), dim=1)
+    members = columns[: n_groups * size].view(size, n_groups).T[groups].flatten(1)
+    candidates = torch.cat((members, columns[n_groups * size :].expand(n, -1)), dim=1)
     best = values.gather(1, candidates).topk(k, dim=1, largest=False).indices
     return candidates.gather(1, best)
 
@@ -161,7 +162,7 @@ class NearestSubspace(nn.Module):
             return torch.cat([self.nearest(*part) for part in parts])
         skipped = int(self.leave_one_out and self.training)
         k = self.n_nearest + skipped
-        many = K >= _SHORT and k + _SPARE <= K and not q
+        many = K >= _MANY and k + _SPARE <= K and not q
         if x.dtype == torch.float64 and x.is_cpu and many and not torch.compiler.is_compiling():
             found, certain = self._screened(x, k)
             if not certain.all():
