@@ -155,32 +155,32 @@ class NearestSubspace(nn.Module):
         Matrix products find them; their cancellation may confuse components of nearly the same
         height, and no others.
         """
-        K, q, _ = self.basis.shape
-        block = max(_BLOCK // K, 1)
-        if len(x) > block:
-            parts = zip(x.split(block), coordinates.split(block), strict=True)
-            return torch.cat([self.nearest(*part) for part in parts])
+        K, q, d = self.basis.shape
         skipped = int(self.leave_one_out and self.training)
         k = self.n_nearest + skipped
-        many = K >= _MANY and k + _SPARE <= K and not q
+        # comparing the candidates, number by number, must cost little
+        many = not q and K >= max(_MANY, (k + _SPARE) * d)
         if x.dtype == torch.float64 and x.is_cpu and many and not torch.compiler.is_compiling():
             found, certain = self._screened(x, k)
             if not certain.all():
                 doubtful = ~certain
-                heights = self._all_heights(x[doubtful], coordinates[doubtful])
-                found[doubtful] = _smallest(heights, k)
+                found[doubtful] = self._by_squares(x[doubtful], coordinates[doubtful], k)
         else:
-            found = _smallest(self._all_heights(x, coordinates), k)
+            found = self._by_squares(x, coordinates, k)
         return found[:, skipped:]
 
-    def _all_heights(self, x: Tensor, coordinates: Tensor) -> Tensor:
-        """Return all heights, shape (n, K), with the cancellation of squares."""
-        squared = torch.addmm((self.centers * self.centers).sum(1), x, self.centers.T, alpha=-2)
-        squared += (x * x).sum(1, keepdim=True)
-        if self.basis.shape[1]:
-            kept = self.contraction.clamp(0, 1)
-            squared -= torch.einsum("nkq,nkq,kq->nk", coordinates, coordinates, 1 - kept * kept)
-        return squared.clamp_min_(0).sqrt_().add_(self.offset)
+    def _by_squares(self, x: Tensor, coordinates: Tensor, k: int) -> Tensor:
+        """Return the k components of least height, computed from squares."""
+        squares = (self.centers * self.centers).sum(1)
+        kept = self.contraction.clamp(0, 1)
+        found = []
+        for rows, along in zip(*self._blocks(x, coordinates), strict=True):
+            squared = torch.addmm(squares, rows, self.centers.T, alpha=-2)
+            squared += (rows * rows).sum(1, keepdim=True)
+            if self.basis.shape[1]:
+                squared -= torch.einsum("nkq,nkq,kq->nk", along, along, 1 - kept * kept)
+            found.append(_smallest(squared.clamp_min_(0).sqrt_().add_(self.offset), k))
+        return torch.cat(found)
 
     def _screened(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         r"""Return the k points of least height, by single precision, and where that is certain.
@@ -193,18 +193,29 @@ class NearestSubspace(nn.Module):
         """
         single = torch.finfo(torch.float32)
         lengths = torch.linalg.vector_norm(self.centers, dim=1)
-        squared = torch.addmm(lengths.square().float(), x.float(), self.centers.float().T, alpha=-2)
-        squared += (x * x).sum(1, keepdim=True).float()
-        heights = squared.clamp_min_(0).sqrt_().add_(self.offset.float())
-        candidates = _smallest(heights, k + _SPARE)
-        last = heights.gather(1, candidates[:, -1:]).double().squeeze(1)
-        exact, best = self.heights(x, candidates, x).topk(k, dim=1, largest=False)
-        farthest = torch.linalg.vector_norm(x, dim=1) + lengths.max()
-        e = single.eps * (x.shape[1] + 8) * farthest.square() + single.tiny * x.shape[1]
-        error = e / torch.maximum(last - self.offset.max(), e.sqrt())
-        error += 2 * single.eps * (farthest + self.offset.abs().max())
-        certain = (exact[:, -1] + error <= last) & last.isfinite()
-        return candidates.gather(1, best), certain
+        centers, squares, offset = (
+            tensor.float() for tensor in (self.centers, lengths.square(), self.offset)
+        )
+        found, certain = [], []
+        for rows in self._blocks(x)[0]:
+            squared = torch.addmm(squares, rows.float(), centers.T, alpha=-2)
+            squared += (rows * rows).sum(1, keepdim=True).float()
+            heights = squared.clamp_min_(0).sqrt_().add_(offset)
+            candidates = _smallest(heights, k + _SPARE)
+            last = heights.gather(1, candidates[:, -1:]).double().squeeze(1)
+            exact, best = self.heights(rows, candidates, rows).topk(k, dim=1, largest=False)
+            w = torch.linalg.vector_norm(rows, dim=1) + lengths.max()
+            e = single.eps * (x.shape[1] + 8) * w.square() + single.tiny * x.shape[1]
+            error = e / torch.maximum(last - self.offset.max(), e.sqrt())
+            error += 2 * single.eps * (w + self.offset.abs().max())
+            found.append(candidates.gather(1, best))
+            certain.append((exact[:, -1] + error <= last) & last.isfinite())
+        return torch.cat(found), torch.cat(certain)
+
+    def _blocks(self, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
+        """Split tensors of n rows so that the heights of a block stay in the cache."""
+        n_rows = max(_BLOCK // len(self.centers), 1)
+        return [tensor.split(n_rows) for tensor in tensors]
 
     def heights(self, x: Tensor, components: Tensor, coordinates: Tensor) -> Tensor:
         """Return ||A_k (x - mu_k)|| + c_k of given components, by differences: no cancellation.
