@@ -149,7 +149,7 @@ def run(digit: int, options: argparse.Namespace) -> str:
 def projection(options: argparse.Namespace) -> str:
     """Say what the paper's schedule would cost here, from a few of its steps."""
     data = options.load(options.digits[0])
-    paper = argparse.Namespace(**vars(options) | PAPER)
+    paper = argparse.Namespace(**vars(options) | PAPER | {"defaults": False})
     few = replace(data, X_train=data.X_train[: paper.batch])
     box = TimeBox(math.inf)
     fit(few, paper, box, max_iter=4)

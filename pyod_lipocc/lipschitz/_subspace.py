@@ -159,7 +159,7 @@ class NearestSubspace(nn.Module):
         skipped = int(self.leave_one_out and self.training)
         k = self.n_nearest + skipped
         # comparing the candidates, number by number, must cost little
-        many = not q and K >= max(_MANY, (k + _SPARE) * d)
+        many = not q and max(_MANY, (k + _SPARE) * d) <= K
         if x.dtype == torch.float64 and x.is_cpu and many and not torch.compiler.is_compiling():
             found, certain = self._screened(x, k)
             if not certain.all():
