@@ -414,3 +414,16 @@ def test_single_precision_is_certain_of_most_rows():
         of_equals = network._screened(x, 5)[1]
     assert certain.double().mean() > 0.98
     assert not of_equals.any()
+
+
+def test_single_precision_is_left_alone_where_it_means_less():
+    network = NearestSubspace(2, 2048).double()
+    x = torch.zeros(1, 2, dtype=torch.float64)
+    assert network._screens(x, 1)
+    assert not network._screens(x.float(), 1)
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    try:
+        assert not network._screens(x, 1)
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = "none"
+    assert network._screens(x, 1)

@@ -38,6 +38,14 @@ def _smallest(values: Tensor, k: int) -> Tensor:
     return candidates.gather(1, best)
 
 
+def _single_precision_is_single() -> bool:
+    """Tell whether matrix products of float32 are so computed, not in bfloat16 or TF32."""
+    setting = getattr(torch.backends.mkldnn, "matmul", None)
+    if setting is None:  # before torch 2.9
+        return torch.get_float32_matmul_precision() == "highest"
+    return setting.fp32_precision in ("none", "ieee")
+
+
 class NearestSubspace(nn.Module):
     r"""Signed distance to a union of K affine subspaces, each with a radius of its own.
 
@@ -155,12 +163,9 @@ class NearestSubspace(nn.Module):
         Matrix products find them; their cancellation may confuse components of nearly the same
         height, and no others.
         """
-        K, q, d = self.basis.shape
         skipped = int(self.leave_one_out and self.training)
         k = self.n_nearest + skipped
-        # comparing the candidates, number by number, must cost little
-        many = not q and max(_MANY, (k + _SPARE) * d) <= K
-        if x.dtype == torch.float64 and x.is_cpu and many and not torch.compiler.is_compiling():
+        if self._screens(x, k):
             found, certain = self._screened(x, k)
             if not certain.all():
                 doubtful = ~certain
@@ -168,6 +173,14 @@ class NearestSubspace(nn.Module):
         else:
             found = self._by_squares(x, coordinates, k)
         return found[:, skipped:]
+
+    def _screens(self, x: Tensor, k: int) -> bool:
+        """Tell whether single precision helps to choose, and is what it says."""
+        K, q, d = self.basis.shape
+        # comparing the candidates, number by number, must cost little
+        helps = not q and max(_MANY, (k + _SPARE) * d) <= K
+        plain = x.is_cpu and not torch.compiler.is_compiling() and _single_precision_is_single()
+        return helps and x.dtype == torch.float64 and plain
 
     def _by_squares(self, x: Tensor, coordinates: Tensor, k: int) -> Tensor:
         """Return the k components of least height, computed from squares."""
