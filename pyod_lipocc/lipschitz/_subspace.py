@@ -38,6 +38,12 @@ def _smallest(values: Tensor, k: int) -> Tensor:
     return candidates.gather(1, best)
 
 
+def _squared_distances(rows: Tensor, centers: Tensor, squares: Tensor) -> Tensor:
+    """Squared distances, shape (n, K), to centres with squared lengths `squares`, by products."""
+    squared = torch.addmm(squares, rows, centers.T, alpha=-2)
+    return squared.add_((rows * rows).sum(1, keepdim=True))
+
+
 def _single_precision_is_single() -> bool:
     """Tell whether matrix products of float32 are so computed, not in bfloat16 or TF32."""
     setting = getattr(torch.backends.mkldnn, "matmul", None)
@@ -187,9 +193,8 @@ class NearestSubspace(nn.Module):
         squares = (self.centers * self.centers).sum(1)
         kept = self.contraction.clamp(0, 1)
         found = []
-        for rows, along in zip(*self._blocks(x, coordinates), strict=True):
-            squared = torch.addmm(squares, rows, self.centers.T, alpha=-2)
-            squared += (rows * rows).sum(1, keepdim=True)
+        for rows, along in zip(*map(self._blocks, (x, coordinates)), strict=True):
+            squared = _squared_distances(rows, self.centers, squares)
             if self.basis.shape[1]:
                 squared -= torch.einsum("nkq,nkq,kq->nk", along, along, 1 - kept * kept)
             found.append(_smallest(squared.clamp_min_(0).sqrt_().add_(self.offset), k))
@@ -209,26 +214,26 @@ class NearestSubspace(nn.Module):
         centers, squares, offset = (
             tensor.float() for tensor in (self.centers, lengths.square(), self.offset)
         )
-        found, certain = [], []
-        for rows in self._blocks(x)[0]:
-            squared = torch.addmm(squares, rows.float(), centers.T, alpha=-2)
-            squared += (rows * rows).sum(1, keepdim=True).float()
+        w = torch.linalg.vector_norm(x, dim=1) + lengths.max()
+        e = single.eps * (x.shape[1] + 8) * w.square() + single.tiny * x.shape[1]
+        chosen, least, last = [], [], []
+        for rows in self._blocks(x):
+            squared = _squared_distances(rows.float(), centers, squares)
             heights = squared.clamp_min_(0).sqrt_().add_(offset)
             candidates = _smallest(heights, k + _SPARE)
-            last = heights.gather(1, candidates[:, -1:]).double().squeeze(1)
             exact, best = self.heights(rows, candidates, rows).topk(k, dim=1, largest=False)
-            w = torch.linalg.vector_norm(rows, dim=1) + lengths.max()
-            e = single.eps * (x.shape[1] + 8) * w.square() + single.tiny * x.shape[1]
-            error = e / torch.maximum(last - self.offset.max(), e.sqrt())
-            error += 2 * single.eps * (w + self.offset.abs().max())
-            found.append(candidates.gather(1, best))
-            certain.append((exact[:, -1] + error <= last) & last.isfinite())
-        return torch.cat(found), torch.cat(certain)
+            chosen.append(candidates.gather(1, best))
+            least.append(exact[:, -1])
+            last.append(heights.gather(1, candidates[:, -1:]).squeeze(1).double())
+        beyond = torch.cat(last)
+        error = e / torch.maximum(beyond - self.offset.max(), e.sqrt())
+        error += 2 * single.eps * (w + self.offset.abs().max())
+        certain = (torch.cat(least) + error <= beyond) & beyond.isfinite()
+        return torch.cat(chosen), certain
 
-    def _blocks(self, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
-        """Split tensors of n rows so that the heights of a block stay in the cache."""
-        n_rows = max(_BLOCK // len(self.centers), 1)
-        return [tensor.split(n_rows) for tensor in tensors]
+    def _blocks(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """Split n rows so that the heights of a block stay in the cache."""
+        return tensor.split(max(_BLOCK // len(self.centers), 1))
 
     def heights(self, x: Tensor, components: Tensor, coordinates: Tensor) -> Tensor:
         """Return ||A_k (x - mu_k)|| + c_k of given components, by differences: no cancellation.
