@@ -55,7 +55,7 @@ class TimeBox(Callback):
         self.seconds = seconds
         self.laps: list[float] = []
 
-    def begin(self, max_iter: int) -> None:
+    def begin(self, max_iter: int, network: torch.nn.Module) -> None:
         """Start the clock."""
         self._last = time.perf_counter()
         self._end = self._last + self.seconds

@@ -37,7 +37,7 @@ from pyod_lipocc.lipschitz import dense
 from pyod_lipocc.losses import binary_cross_entropy
 from pyod_lipocc.negatives import Away, uniform
 from pyod_lipocc.sampler import newton_raphson
-from pyod_lipocc.training import History, LinearDecay, ProgressBar, train
+from pyod_lipocc.training import History, LinearDecay, ProgressBar, WeightAveraging, train
 
 Settings = dict[str, Any]
 
@@ -78,6 +78,8 @@ def settings_of(model: str, name: str, options: argparse.Namespace) -> Settings:
     }
     if model == "lipocc-decay":
         return paper | {"learning_rate": [1e-3, 1e-6]}
+    if model == "lipocc-averaged":
+        return paper | {"averaged": 0.02}
     if model != "lipocc-apart":
         return paper
     return paper | {
@@ -98,7 +100,10 @@ def spacing(points: np.ndarray) -> float:
 def fit_lipocc(
     points: np.ndarray, settings: Settings, standardize: bool, options: argparse.Namespace
 ) -> Trained:
-    """Train LipOCC through its public API; `apart` keeps negatives away from the data."""
+    """Train LipOCC through its public API.
+
+    `apart` keeps negatives away from the data; `averaged` is a share of the last steps.
+    """
     arguments: Settings = {"regularization": 100.0, "optimizer": "rmsprop"} | settings
     if isinstance(rates := arguments["learning_rate"], list):
         arguments["learning_rate"] = LinearDecay(*rates)
@@ -106,6 +111,8 @@ def fit_lipocc(
     if distance := arguments.pop("apart", 0.0):
         arguments["negatives"] = Away(uniform, distance)
         arguments["sampler"] = partial(newton_raphson, residual=torch.relu)
+    if share := arguments.pop("averaged", 0.0):
+        arguments["callbacks"] = [WeightAveraging(share)]
     detector = LipOCC(
         novelty=True,
         network=partial(dense, hidden=arguments.pop("hidden")),
@@ -179,6 +186,7 @@ def fit_iforest(
 
 MODELS = {
     "lipocc": fit_lipocc,
+    "lipocc-averaged": fit_lipocc,
     "lipocc-decay": fit_lipocc,
     "lipocc-apart": fit_lipocc,
     "ocsvm": fit_ocsvm,
@@ -237,7 +245,7 @@ def run(name: str, model: str, options: argparse.Namespace) -> None:
     partial_path = path.with_suffix(".partial.npz")
     np.savez_compressed(partial_path, settings=json.dumps(settings), **piece)
     os.replace(partial_path, path)
-    print(f"{name:15} {model:13} {seconds:7.1f} s", flush=True)
+    print(f"{name:15} {model:15} {seconds:7.1f} s", flush=True)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pyod_lipocc._numbers import check_number
 from pyod_lipocc.domains import Domain
-from pyod_lipocc.lipschitz.networks import frozen
+from pyod_lipocc.lipschitz.networks import frozen, parameter_groups
 from pyod_lipocc.losses import Loss
 from pyod_lipocc.negatives import Proposal, uniform
 from pyod_lipocc.sampler import Sampler, newton_raphson
+from pyod_lipocc.stiefel import nearest_point
 from pyod_lipocc.stiefel._optimizers import tangent_gradients
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "LinearDecay",
     "ProgressBar",
     "Schedule",
+    "WeightAveraging",
     "train",
 ]
 
@@ -120,8 +123,15 @@ class History:
 class Callback:
     """Watches a training, and may stop it. All hooks do nothing here: override what is needed."""
 
-    def begin(self, max_iter: int) -> None:
-        """Run before the first step."""
+    def begin(self, max_iter: int, network: nn.Module) -> None:
+        """Run before the first step.
+
+        Parameters
+        ----------
+        max_iter : int
+        network : torch.nn.Module
+            What is trained, in place.
+        """
 
     def step(self, iteration: int, metrics: Mapping[str, Tensor]) -> bool | None:
         """Run after each step.
@@ -158,7 +168,7 @@ class ProgressBar(Callback):
         self.description = description
         self.every = every
 
-    def begin(self, max_iter: int) -> None:
+    def begin(self, max_iter: int, network: nn.Module) -> None:
         """Open the bar."""
         self._bar = tqdm(total=max_iter, desc=self.description, unit="step")
 
@@ -199,7 +209,7 @@ class EarlyStopping(Callback):
         self.min_delta = min_delta
         self.smoothing = smoothing
 
-    def begin(self, max_iter: int) -> None:
+    def begin(self, max_iter: int, network: nn.Module) -> None:
         """Forget earlier trainings."""
         self._average = self._best = self._worst = float("nan")
         self._best_iteration = 0
@@ -214,6 +224,75 @@ class EarlyStopping(Callback):
         if self._average < self._best - self.min_delta * (self._worst - self._best):
             self._best, self._best_iteration = self._average, iteration
         return iteration - self._best_iteration >= self.patience
+
+
+class WeightAveraging(Callback):
+    r"""End with an average of the weights of the last steps in their place.
+
+    At a constant learning rate, as in the paper, every step moves the level lines, the last ones
+    included; their average is quieter. It is that of Shamir & Zhang (2013), with share s,
+
+    .. math:: \bar W_t = \bar W_{t-1} + \frac{W_t - \bar W_{t-1}}{1 + s (t - 1)},
+
+    in which step t of n counts about as :math:`(t / n)^{1/s - 1}`, wherever training ends. Weights
+    on the Stiefel manifold end as the nearest point of it to their average: the guarantees are
+    those of every other network.
+
+    Parameters
+    ----------
+    share : float, default=0.02
+        Share of the steps that counts, about, in (0, 1]. 1 is the plain mean of all. Weights that
+        have turned far have no meaningful average: the wider the layers and the longer the steps,
+        the less may count.
+
+    Raises
+    ------
+    ValueError
+        If `share` is out of range.
+    FloatingPointError
+        At the end, if an average is not finite.
+
+    Notes
+    -----
+    `History` tells of the steps as they were, not of their average. Buffers stay those of the last
+    step.
+
+    References
+    ----------
+    Shamir & Zhang, *Stochastic Gradient Descent for Non-smooth Optimization: Convergence Results
+    and Optimal Averaging Schemes*, ICML 2013, section 4.
+
+    Examples
+    --------
+    >>> from pyod_lipocc import LipOCC
+    >>> detector = LipOCC(learning_rate=1e-3, callbacks=[WeightAveraging()])
+    """
+
+    def __init__(self, share: float = 0.02) -> None:
+        check_number("share", share, "in (0, 1]", lambda value: 0 < value <= 1)
+        self.share = share
+
+    def begin(self, max_iter: int, network: nn.Module) -> None:
+        """Start from the weights before the first step, which do not count."""
+        self._network = network
+        self._averages = [weight.detach().clone() for weight in network.parameters()]
+
+    @torch.no_grad()
+    def step(self, iteration: int, metrics: Mapping[str, Tensor]) -> None:
+        """Take the weights into the average."""
+        for average, weight in zip(self._averages, self._network.parameters(), strict=True):
+            average.lerp_(weight, 1 / (1 + self.share * (iteration - 1)))
+
+    @torch.no_grad()
+    def end(self) -> None:
+        """Put the averages in place."""
+        for average, weight in zip(self._averages, self._network.parameters(), strict=True):
+            weight.copy_(average)
+        for group in parameter_groups(self._network):
+            if group.get("stiefel", False):
+                for weight in group["params"]:
+                    weight.copy_(nearest_point(weight))
+        del self._network, self._averages
 
 
 def _gradient_step(
@@ -335,7 +414,7 @@ def train(
     n_steps = 0
     with ExitStack() as ending:
         for callback in callbacks:
-            callback.begin(max_iter)
+            callback.begin(max_iter, network)
             ending.callback(callback.end)
         for iteration, x in zip(range(max_iter), batches, strict=False):
             with frozen(network):

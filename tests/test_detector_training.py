@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from tqdm import tqdm
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.domains import Ball
+from pyod_lipocc.lipschitz import OrthogonalConv2d, conv, dense, lipschitz_bound
 from pyod_lipocc.negatives import uniform
 from pyod_lipocc.sampler import newton_raphson
 from pyod_lipocc.stiefel import StiefelAdam
-from pyod_lipocc.training import Callback, EarlyStopping, LinearDecay
+from pyod_lipocc.training import Callback, EarlyStopping, LinearDecay, WeightAveraging
 
 X = cloud()
+IMAGE = {"image_shape": (8, 8), "domain": Ball(50.0)}
 
 
 class Watch(Callback):
@@ -24,7 +27,7 @@ class Watch(Callback):
         self.stop_at = stop_at
         self.begun, self.iterations, self.losses, self.ended = [], [], [], []
 
-    def begin(self, max_iter):
+    def begin(self, max_iter, network):
         self.begun.append(max_iter)
 
     def step(self, iteration, metrics):
@@ -80,6 +83,27 @@ def test_early_stopping_starts_afresh_at_each_fit():
 
 def test_early_stopping_lets_an_improving_training_go_on():
     assert small(max_iter=60, callbacks=[EarlyStopping(patience=40)]).fit(X).n_iter_ > 40
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"network": partial(dense, hidden=(16, 16)), "optimizer": "rmsprop"},
+        {"network": "nearest-subspace"},
+        {"network": partial(conv, width=6, depth=2), **IMAGE},
+        {"network": partial(conv, width=6, depth=2, convolution=OrthogonalConv2d), **IMAGE},
+    ],
+    ids=["dense", "nearest-subspace", "conv", "orthogonal conv"],
+)
+def test_averaged_weights_are_certified_like_any_others(parameters):
+    rows = cloud(60, 64)
+    detector = small(max_iter=8, learning_rate=1e-2, random_state=1, **parameters)
+    last = detector.fit(rows).decision_scores_
+    detector.set_params(callbacks=[WeightAveraging(0.5)])
+    first, second = (detector.fit(rows).decision_scores_ for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first - last).max() > 1e-6
+    assert lipschitz_bound(detector.network_) <= 1 + 1e-9
 
 
 def test_quiet_by_default(capfd):

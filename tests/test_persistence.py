@@ -38,7 +38,7 @@ from pyod_lipocc.lipschitz import (
 from pyod_lipocc.persistence import FORMAT, _digest, load, save
 from pyod_lipocc.sampler import newton_raphson
 from pyod_lipocc.stiefel import StiefelRMSprop
-from pyod_lipocc.training import Callback, EarlyStopping, LinearDecay, ProgressBar
+from pyod_lipocc.training import Callback, EarlyStopping, LinearDecay, ProgressBar, WeightAveraging
 
 FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz_files.py"
 N_FEATURES = 16
@@ -81,7 +81,7 @@ DETECTORS = {
         "learning_rate": LinearDecay(1e-2, 1e-3),
         "optimizer": partial(StiefelRMSprop, alpha=0.9),
         "sampler": partial(newton_raphson),
-        "callbacks": [EarlyStopping(patience=3), ProgressBar("fit")],
+        "callbacks": [EarlyStopping(patience=3), ProgressBar("fit"), WeightAveraging(0.2)],
         "random_state": np.random.default_rng(0),
     },
     "legacy-generator": {"random_state": np.random.RandomState(0), "domain": Ball(50.0)},

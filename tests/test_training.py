@@ -10,6 +10,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+import scipy.linalg
+import scipy.special
 import torch
 from conftest import ORTHOGONAL
 from hypothesis import given, settings
@@ -27,6 +29,7 @@ from pyod_lipocc.training import (
     History,
     LinearDecay,
     ProgressBar,
+    WeightAveraging,
     train,
 )
 
@@ -67,7 +70,8 @@ class Recorder(Callback):
         self.calls, self.metrics = [], []
         self.stop_at, self.fail_at, self.error = stop_at, fail_at, error
 
-    def begin(self, max_iter):
+    def begin(self, max_iter, network):
+        self.network = network
         self.calls.append(("begin", max_iter))
         if self.fail_at == 0:
             raise self.error
@@ -377,6 +381,11 @@ class TestCallbacks:
             run(callbacks=[before, Stubborn(), after])
         assert before.calls[-1] == after.calls[-1] == ("end",)
 
+    def test_are_told_what_is_trained(self):
+        network, recorder = build(), Recorder()
+        run(network, callbacks=[recorder])
+        assert recorder.network is network
+
     def test_do_nothing_by_themselves(self):
         np.testing.assert_array_equal(run(callbacks=[Callback()]).loss, run().loss)
 
@@ -405,7 +414,7 @@ class TestProgressBar:
 
 def stopping_iteration(callback, losses):
     """Feed losses to a callback; return the iteration at which it stops, or None."""
-    callback.begin(len(losses))
+    callback.begin(len(losses), torch.nn.Identity())
     for iteration, loss in enumerate(losses, start=1):
         if callback.step(iteration, {"loss": torch.tensor(loss, dtype=torch.float64)}):
             return iteration
@@ -452,6 +461,76 @@ class TestEarlyStopping:
     def test_ends_a_training(self):
         history = run(callbacks=[EarlyStopping(patience=3)], schedule=lambda _: 0.0, max_iter=50)
         assert len(history) < 50
+
+
+class Weights(Callback):
+    """Keep the weights after each step."""
+
+    def begin(self, max_iter, network):
+        self.network, self.seen = network, []
+
+    def step(self, iteration, metrics):
+        self.seen.append([weight.detach().clone() for weight in self.network.parameters()])
+
+
+def averaged(share, network=None, **changes):
+    """Train with averaging; return the network and the weights after each step."""
+    network = build() if network is None else network
+    weights = Weights()
+    run(network, callbacks=[weights, WeightAveraging(share)], **changes)
+    return network, weights.seen
+
+
+class TestWeightAveraging:
+    @staticmethod
+    def check(network, seen, shares):
+        """Compare with the mean of the weights seen, the manifold's nearest point to it."""
+        marked = {id(weight) for weight in parameter_groups(network)[0]["params"]}
+        for weight, steps in zip(network.parameters(), zip(*seen, strict=True), strict=True):
+            expected = torch.tensordot(torch.as_tensor(shares), torch.stack(steps), dims=1).numpy()
+            if id(weight) in marked:
+                expected, _ = scipy.linalg.polar(expected)
+            np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=0, atol=1e-12)
+
+    @pytest.mark.parametrize("rate", [1e-3, 1e-1])
+    @pytest.mark.parametrize("optimizer", [StiefelAdam, StiefelRMSprop])
+    def test_all_steps_count_as_much_with_share_one(self, optimizer, rate):
+        changes = {"max_iter": 12, "optimizer": optimizer, "schedule": lambda _: rate}
+        self.check(*averaged(1.0, **changes), np.full(12, 1 / 12))
+
+    @pytest.mark.parametrize("exponent", [1, 4, 9])
+    def test_a_share_counts_steps_by_a_power(self, exponent):
+        # The recurrence solved: step t of n counts as the binomial (t + k - 1 over k), ~ t^k.
+        counts = scipy.special.binom(np.arange(1, 31) + exponent - 1, exponent)
+        self.check(*averaged(1 / (exponent + 1), max_iter=30), counts / counts.sum())
+
+    def test_a_training_that_stops_early_averages_what_was(self):
+        network, seen = averaged(1.0, batches=[data()] * 4)
+        self.check(network, seen, np.full(4, 0.25))
+
+    def test_does_not_change_the_training(self):
+        history = run(callbacks=[WeightAveraging()])
+        np.testing.assert_array_equal(history.loss, run().loss)
+
+    def test_without_a_step_nothing_moves(self):
+        network, _ = averaged(0.1, batches=[])
+        for weight, before in zip(network.parameters(), build().parameters(), strict=True):
+            torch.testing.assert_close(weight, before, rtol=0, atol=1e-7)
+
+    @pytest.mark.parametrize("rate", [1e-2, 1.0])
+    def test_stays_lipschitz(self, rate):
+        network, _ = averaged(0.5, max_iter=40, schedule=lambda _: rate)
+        assert lipschitz_bound(network) <= 1 + 1e-9
+
+    def test_an_average_that_is_not_finite_is_reported(self):
+        network = build()
+        with pytest.raises(FloatingPointError, match=r"weight must be finite.*diverged"):
+            averaged(0.1, network, batches=[data().fill_(np.nan)])
+
+    @pytest.mark.parametrize("share", [0.0, -1.0, 1.1, np.nan, "all", True, None])
+    def test_a_share_out_of_range(self, share):
+        with pytest.raises(ValueError, match=r"share must be a finite number in \(0, 1\], got"):
+            WeightAveraging(share)
 
 
 @pytest.fixture(scope="module")

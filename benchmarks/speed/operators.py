@@ -7,6 +7,7 @@ from functools import partial, wraps
 from typing import Any
 
 import numpy as np
+import torch
 from page import Question, Rows, main, table
 from timing import Effort
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -51,7 +52,7 @@ class Profiled(Callback):
         self.profiler = profile(activities=[ProfilerActivity.CPU])
         self.whole = record_function(TRAINING)
 
-    def begin(self, max_iter: int) -> None:
+    def begin(self, max_iter: int, network: torch.nn.Module) -> None:
         """Start at the first step."""
         self.profiler.__enter__()
         self.whole.__enter__()

@@ -21,6 +21,7 @@ orthogonal matrix*, 1971.
 """
 
 from pyod_lipocc.stiefel._manifold import (
+    nearest_point,
     orthogonality_error,
     project_tangent,
     retract,
@@ -31,6 +32,7 @@ from pyod_lipocc.stiefel._optimizers import StiefelAdam, StiefelRMSprop
 __all__ = [
     "StiefelAdam",
     "StiefelRMSprop",
+    "nearest_point",
     "orthogonality_error",
     "project_tangent",
     "retract",
