@@ -164,8 +164,8 @@ README = """\
 
 The networks have the paper's width, 2-512-512-512-512-1; others: `--hidden`. A training of 10,000
 steps takes two to five minutes of a GPU (an H200 made what is here, eight trainings at a time), and
-without `--device cuda` about 20 minutes of one core. Finished pairs of a set and a detector are
-kept in `cache/` and not run again; `--draw-only` redraws what is there.
+without `--device cuda` about 20 minutes of one core (so was "averaged" made). Finished pairs of a
+set and a detector are kept in `cache/` and not run again; `--draw-only` redraws what is there.
 
 "LipOCC" has the paper's settings: the hKR loss with lambda = 100, RMSprop at 1e-3, T = 4, 10,000
 steps. Its last step is drawn, and at a constant rate the last steps still move the levels.
