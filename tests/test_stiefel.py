@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from pyod_lipocc.stiefel import (
     StiefelAdam,
     StiefelRMSprop,
+    nearest_point,
     orthogonality_error,
     project_tangent,
     retract,
@@ -121,17 +122,40 @@ class TestRetract:
 
     @EVERY_SHAPE
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-    def test_not_finite_is_named(self, shape, value):
+    @pytest.mark.parametrize("onto_manifold", [retract, nearest_point])
+    def test_not_finite_is_named(self, onto_manifold, shape, value):
         matrix = randn(*shape)
         matrix.view(-1)[-1] = value
         with pytest.raises(FloatingPointError, match=r"weight must be finite.*nan or inf"):
-            retract(matrix)
+            onto_manifold(matrix)
 
     def test_leaves_its_input_alone(self):
         matrix = randn(4, 3)
         before = matrix.clone()
         retract(matrix)
         assert torch.equal(matrix, before)
+
+
+class TestNearestPoint:
+    @given(matrices())
+    def test_is_on_the_manifold_and_none_is_nearer(self, matrix):
+        nearest = nearest_point(matrix)
+        assert largest_deviation(nearest) <= ORTHOGONAL[torch.float64]
+        for seed in range(3):
+            other = point(matrix.shape, seed)
+            # |W - Q|^2 is |W|^2 + k - 2 <W, Q>: the nearest has the largest product.
+            ours, theirs = ((matrix * q).sum() for q in (nearest, other))
+            assert ours >= theirs - 1e-12 * matrix.abs().sum()
+
+    @EVERY_SHAPE
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+    def test_is_the_polar_factor_however_far(self, shape, dtype):
+        matrix = 100 * randn(*shape, dtype=dtype)
+        blocks = matrix.reshape(-1, *shape[-2:]).double().numpy()
+        polar = np.stack([scipy.linalg.polar(block)[0] for block in blocks]).reshape(shape)
+        np.testing.assert_allclose(
+            nearest_point(matrix).numpy(), polar, rtol=0, atol=100 * ROUNDING[dtype]
+        )
 
 
 STEPS = (1e-2, 1e-3, 1e-4)
