@@ -275,23 +275,22 @@ class WeightAveraging(Callback):
     def begin(self, max_iter: int, network: nn.Module) -> None:
         """Start from the weights before the first step, which do not count."""
         self._network = network
-        self._averages = [weight.detach().clone() for weight in network.parameters()]
+        self._averages = {weight: weight.detach().clone() for weight in network.parameters()}
 
     @torch.no_grad()
     def step(self, iteration: int, metrics: Mapping[str, Tensor]) -> None:
         """Take the weights into the average."""
-        for average, weight in zip(self._averages, self._network.parameters(), strict=True):
+        for weight, average in self._averages.items():
             average.lerp_(weight, 1 / (1 + self.share * (iteration - 1)))
 
     @torch.no_grad()
     def end(self) -> None:
         """Put the averages in place."""
-        for average, weight in zip(self._averages, self._network.parameters(), strict=True):
-            weight.copy_(average)
         for group in parameter_groups(self._network):
-            if group.get("stiefel", False):
-                for weight in group["params"]:
-                    weight.copy_(nearest_point(weight))
+            on_manifold = group.get("stiefel", False)
+            for weight in group["params"]:
+                average = self._averages[weight]
+                weight.copy_(nearest_point(average) if on_manifold else average)
         del self._network, self._averages
 
 

@@ -523,9 +523,8 @@ class TestWeightAveraging:
         assert lipschitz_bound(network) <= 1 + 1e-9
 
     def test_an_average_that_is_not_finite_is_reported(self):
-        network = build()
         with pytest.raises(FloatingPointError, match=r"weight must be finite.*diverged"):
-            averaged(0.1, network, batches=[data().fill_(np.nan)])
+            averaged(0.1, batches=[data().fill_(np.nan)])
 
     @pytest.mark.parametrize("share", [0.0, -1.0, 1.1, np.nan, "all", True, None])
     def test_a_share_out_of_range(self, share):
