@@ -80,6 +80,8 @@ def settings_of(model: str, name: str, options: argparse.Namespace) -> Settings:
         return paper | {"learning_rate": [1e-3, 1e-6]}
     if model == "lipocc-averaged":
         return paper | {"averaged": 0.02}
+    if model == "lipocc-inward":
+        return paper | {"averaged": 0.02, "residual": "relu"}
     if model != "lipocc-apart":
         return paper
     return paper | {
@@ -87,6 +89,7 @@ def settings_of(model: str, name: str, options: argparse.Namespace) -> Settings:
         "regularization": 30.0,
         "optimizer": "adam",
         "learning_rate": "auto",
+        "residual": "relu",
         "apart": round(2 * spacing(load_points(name)[: paper["batch_size"]]), 3),
     }
 
@@ -102,7 +105,8 @@ def fit_lipocc(
 ) -> Trained:
     """Train LipOCC through its public API.
 
-    `apart` keeps negatives away from the data; `averaged` is a share of the last steps.
+    `apart` keeps negatives away from the data; `averaged` is a share of the last steps; with
+    `residual` "relu" no negative is moved out of the support.
     """
     arguments: Settings = {"regularization": 100.0, "optimizer": "rmsprop"} | settings
     if isinstance(rates := arguments["learning_rate"], list):
@@ -110,6 +114,7 @@ def fit_lipocc(
     arguments["negatives"] = uniform
     if distance := arguments.pop("apart", 0.0):
         arguments["negatives"] = Away(uniform, distance)
+    if arguments.pop("residual", None) == "relu":
         arguments["sampler"] = partial(newton_raphson, residual=torch.relu)
     if share := arguments.pop("averaged", 0.0):
         arguments["callbacks"] = [WeightAveraging(share)]
@@ -187,6 +192,7 @@ def fit_iforest(
 MODELS = {
     "lipocc": fit_lipocc,
     "lipocc-averaged": fit_lipocc,
+    "lipocc-inward": fit_lipocc,
     "lipocc-decay": fit_lipocc,
     "lipocc-apart": fit_lipocc,
     "ocsvm": fit_ocsvm,

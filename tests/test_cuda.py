@@ -27,7 +27,12 @@ from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
 from pyod_lipocc.subspaces import nearest_subspace
 from pyod_lipocc.training import train
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
+    # torch says each once in a process; neither is about what is tested.
+    pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+]
 
 IMAGE = (8, 8)
 X = cloud(300, 64)
