@@ -222,6 +222,7 @@ def draw_torus(result: Result, ax: Any) -> None:
     ax.set_title(f"{result.name}, {result.network}")
     vertices, triangles = zero_surface(result.detector.signed_distance, result.shape)
     if not len(triangles):
+        ax.text2D(0.5, 0.5, "positive nowhere", ha="center", transform=ax.transAxes)
         return
     faces, solid = vertices[triangles], result.shape
     if isinstance(solid, Surface):  # cut open, to show that there is a hollow
