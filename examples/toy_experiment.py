@@ -41,6 +41,11 @@ from pyod_lipocc.training import History, LinearDecay, ProgressBar, WeightAverag
 
 Settings = dict[str, Any]
 
+VARIANTS: dict[str, Settings] = {
+    "lipocc-averaged": {"averaged": 0.02},
+    "lipocc-inward": {"averaged": 0.02, "residual": "relu"},
+    "lipocc-decay": {"learning_rate": [1e-3, 1e-6]},
+}
 RADIUS = 5.0
 RESOLUTION = 300
 WINDOWS = {"one-cloud": 5.0, "blob-and-cloud": 4.0}  # half width of the picture; 3 elsewhere
@@ -76,14 +81,8 @@ def settings_of(model: str, name: str, options: argparse.Namespace) -> Settings:
         "n_newton_steps": 4,
         "learning_rate": 1e-3,
     }
-    if model == "lipocc-decay":
-        return paper | {"learning_rate": [1e-3, 1e-6]}
-    if model == "lipocc-averaged":
-        return paper | {"averaged": 0.02}
-    if model == "lipocc-inward":
-        return paper | {"averaged": 0.02, "residual": "relu"}
     if model != "lipocc-apart":
-        return paper
+        return paper | VARIANTS.get(model, {})
     return paper | {
         "max_iter": options.max_iter // 5,
         "regularization": 30.0,
@@ -105,8 +104,8 @@ def fit_lipocc(
 ) -> Trained:
     """Train LipOCC through its public API.
 
-    `apart` keeps negatives away from the data; `averaged` is a share of the last steps; with
-    `residual` "relu" no negative is moved out of the support.
+    `apart` keeps negatives away from the data; `averaged` is a share of the last steps; `residual`
+    names torch's function of it: under "relu" no negative is moved out of the support.
     """
     arguments: Settings = {"regularization": 100.0, "optimizer": "rmsprop"} | settings
     if isinstance(rates := arguments["learning_rate"], list):
@@ -114,8 +113,8 @@ def fit_lipocc(
     arguments["negatives"] = uniform
     if distance := arguments.pop("apart", 0.0):
         arguments["negatives"] = Away(uniform, distance)
-    if arguments.pop("residual", None) == "relu":
-        arguments["sampler"] = partial(newton_raphson, residual=torch.relu)
+    if residual := arguments.pop("residual", ""):
+        arguments["sampler"] = partial(newton_raphson, residual=getattr(torch, residual))
     if share := arguments.pop("averaged", 0.0):
         arguments["callbacks"] = [WeightAveraging(share)]
     detector = LipOCC(

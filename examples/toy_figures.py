@@ -187,8 +187,8 @@ and at the paper's settings come closest to the distance. On the clouds they lea
 the same: negatives that start in the support are moved out of it, gather where it has a first gap,
 and widen it, against the paper's Assumption 1. "Inward" leaves them where they are, too few to
 outweigh the rows: its zero level hugs all five sets of the paper, but lies too far out on the
-shapes, most on two discs. "Apart" keeps the assumption: it hugs the five sets, too, and comes
-closest to the distance of all.
+shapes, most on two discs. "Apart" keeps the assumption: it hugs four of the five sets, creases the
+cloud of "blob-and-cloud", and comes closest to the distance of all.
 
 Where negatives are in the support with density q, the rows with density p, the loss gains p - q
 and pays lambda q for a score that rises above m: it is flat, at S = 0, where p < (1 + lambda) q.
