@@ -36,15 +36,14 @@ from pyod_lipocc.domains import Ball
 from pyod_lipocc.lipschitz import dense
 from pyod_lipocc.losses import binary_cross_entropy
 from pyod_lipocc.negatives import Away, uniform
-from pyod_lipocc.sampler import newton_raphson
 from pyod_lipocc.training import History, LinearDecay, ProgressBar, WeightAveraging, train
 
 Settings = dict[str, Any]
 
 VARIANTS: dict[str, Settings] = {
     "lipocc-averaged": {"averaged": 0.02},
-    "lipocc-inward": {"averaged": 0.02, "residual": "relu"},
     "lipocc-decay": {"learning_rate": [1e-3, 1e-6]},
+    "lipocc-apart": {"learning_rate": [1e-3, 1e-6], "apart": 0.95},
 }
 RADIUS = 5.0
 RESOLUTION = 300
@@ -81,22 +80,13 @@ def settings_of(model: str, name: str, options: argparse.Namespace) -> Settings:
         "n_newton_steps": 4,
         "learning_rate": 1e-3,
     }
-    if model != "lipocc-apart":
-        return paper | VARIANTS.get(model, {})
-    return paper | {
-        "max_iter": options.max_iter // 5,
-        "regularization": 30.0,
-        "optimizer": "adam",
-        "learning_rate": "auto",
-        "residual": "relu",
-        "apart": round(2 * spacing(load_points(name)[: paper["batch_size"]]), 3),
-    }
+    return paper | VARIANTS.get(model, {})
 
 
-def spacing(points: np.ndarray) -> float:
-    """Median distance of a point to its nearest other."""
+def spacing(points: np.ndarray, share: float) -> float:
+    """Distance within which that share of the points has another."""
     distances, _ = NearestNeighbors(n_neighbors=1).fit(points).kneighbors()
-    return float(np.median(distances))
+    return float(np.quantile(distances, share))
 
 
 def fit_lipocc(
@@ -104,23 +94,24 @@ def fit_lipocc(
 ) -> Trained:
     """Train LipOCC through its public API.
 
-    `apart` keeps negatives away from the data; `averaged` is a share of the last steps; `residual`
-    names torch's function of it: under "relu" no negative is moved out of the support.
+    `averaged` is a share of the last steps; `apart` keeps Q0 at the distance from the data within
+    which that share of a batch has another row.
     """
-    arguments: Settings = {"regularization": 100.0, "optimizer": "rmsprop"} | settings
+    arguments = dict(settings)
     if isinstance(rates := arguments["learning_rate"], list):
         arguments["learning_rate"] = LinearDecay(*rates)
-    arguments["negatives"] = uniform
-    if distance := arguments.pop("apart", 0.0):
-        arguments["negatives"] = Away(uniform, distance)
-    if residual := arguments.pop("residual", ""):
-        arguments["sampler"] = partial(newton_raphson, residual=getattr(torch, residual))
     if share := arguments.pop("averaged", 0.0):
         arguments["callbacks"] = [WeightAveraging(share)]
+    arguments["negatives"] = uniform
+    if share := arguments.pop("apart", 0.0):
+        distance = spacing(points[: arguments["batch_size"]], share)
+        arguments["negatives"] = Away(uniform, distance)
     detector = LipOCC(
         novelty=True,
         network=partial(dense, hidden=arguments.pop("hidden")),
         **arguments,
+        regularization=100.0,
+        optimizer="rmsprop",
         domain=Ball(RADIUS),
         standardize=standardize,
         device=options.device,
@@ -191,7 +182,6 @@ def fit_iforest(
 MODELS = {
     "lipocc": fit_lipocc,
     "lipocc-averaged": fit_lipocc,
-    "lipocc-inward": fit_lipocc,
     "lipocc-decay": fit_lipocc,
     "lipocc-apart": fit_lipocc,
     "ocsvm": fit_ocsvm,

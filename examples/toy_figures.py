@@ -19,7 +19,6 @@ from pyod_lipocc.plotting import plot_contours, plot_histograms
 TITLES = {
     "lipocc": "LipOCC",
     "lipocc-averaged": "LipOCC, averaged",
-    "lipocc-inward": "LipOCC, inward",
     "lipocc-decay": "LipOCC, decay",
     "lipocc-apart": "LipOCC, apart",
     "conventional": "conventional",
@@ -164,42 +163,35 @@ README = """\
     make toy DEVICE=cuda
 
 The networks have the paper's width, 2-512-512-512-512-1; others: `--hidden`. Eight trainings of
-10,000 steps take about four minutes of a GPU side by side (an H200 made what is here), and without
-`--device cuda` about 20 minutes of one core each. Finished pairs of a set and a detector are kept
-in `cache/` and not run again; `--draw-only` redraws what is there.
+10,000 steps take about four minutes of a GPU side by side (an H200 made what is here, a CPU
+"apart"), and without `--device cuda` about 20 minutes of one core each. Finished pairs of a set and
+a detector are kept in `cache/` and not run again; `--draw-only` redraws what is there.
 
-- **LipOCC**: the paper's settings, that is the hKR loss with lambda = 100, RMSprop at 1e-3, T = 4,
-  10,000 steps; its last step.
+All LipOCC's rows have the paper's loss, lambda = 100, m, T = 4, Algorithm 1 as printed, RMSprop,
+10,000 steps and B, the ball of radius 5.
+
+- **LipOCC**: the paper's settings, with RMSprop's default rate of 1e-3; its last step.
 - **averaged**: the same training, ending with the average of the weights over about the last 200
   steps.
-- **inward**: as averaged, but negatives are not moved back out of the support (the relu residual of
-  the authors' code).
-- **decay**: the paper's settings, with a learning rate that falls linearly to 1e-6, as in the
-  authors' code.
-- **apart**: negatives are not moved back out, and are moved away from the rows before, by twice
-  their usual distance; lambda = 30, Adam with LipOCC's own learning rate, which falls to 0, and a
-  fifth of the steps.
+- **decay**: the rate falls linearly from 1e-3 to 1e-6, as in the authors' code.
+- **apart**: as decay, and Q0 keeps away from the data, by the distance within which 95 % of a
+  batch's rows have another: a gap between Q and the support, as the paper's Definition 2 asks.
 - **conventional**: a ReLU network with cross-entropy and Adam, whose negatives are made by
   Algorithm 1 on itself.
 
-At a constant rate the last steps still move the levels; "averaged" and "decay" are free of that,
-and at the paper's settings come closest to the distance. On the clouds they leave rows outside all
-the same: negatives that start in the support are moved out of it, gather where it has a first gap,
-and widen it, against the paper's Assumption 1. "Inward" leaves them where they are, too few to
-outweigh the rows: its zero level hugs all five sets of the paper, but lies too far out on the
-shapes, most on two discs. "Apart" keeps the assumption: it hugs four of the five sets, creases the
-cloud of "blob-and-cloud", and comes closest to the distance of all.
+At a constant rate the last steps still move the levels; the other rows are free of that. "Averaged"
+and "decay" leave out parts of the clouds all the same: Q0 = U(B) has points in the support, and
+Algorithm 1 moves them to the first gap in it, which they widen. Where negatives have density q,
+rows density p, the loss gains p - q and pays lambda q for a score that rises above m: it is flat,
+at S = 0, where p < (1 + lambda) q. With the paper's lambda and B that is 1.3 for q of the uniform
+distribution, .3 for p on the disc: the depth inside is not learned there, and the zero level of
+"decay" has spots. "Apart" has no negatives in the support, which Theorem 1 assumes: its zero level
+hugs all five sets of the paper, in one cloud with fingers and islands at outlying rows, and its
+levels are the closest to the distance.
 
-Where negatives are in the support with density q, the rows with density p, the loss gains p - q
-and pays lambda q for a score that rises above m: it is flat, at S = 0, where p < (1 + lambda) q.
-With the paper's lambda and B that is 1.3 for q of the uniform distribution, .3 for p on the disc.
-So the depth inside is not learned there, and the zero level of "decay" has spots.
-
-B is the ball of radius 5. One seed.
-
-The five sets of the paper have 1,000 rows, mean 0 and variance 1. The three shapes have 4,000 rows,
-are not standardised and have radius 1, so that errors are shares of the radius. Figures over B are
-taken at 10,000 uniform points.
+One seed. The five sets of the paper have 1,000 rows, mean 0 and variance 1. The three shapes have
+4,000 rows, are not standardised and have radius 1, so that errors are shares of the radius. Figures
+over B are taken at 10,000 uniform points.
 
 ## Figures 1 and 3: level lines
 

@@ -292,7 +292,7 @@ def push_away(
 
 @dataclass(frozen=True)
 class Away:
-    """Keep proposals at a distance from the data, as the paper's Assumption 1 asks.
+    """Keep proposals at a distance from the data: the gap of the paper's Definition 2.
 
     Points nearer to a row of the batch are drawn anew, for some rounds; those that still are then
     go through `push_away`. Each round costs a draw and the distances of n by n pairs.
