@@ -180,10 +180,7 @@ def fit_iforest(
 
 
 MODELS = {
-    "lipocc": fit_lipocc,
-    "lipocc-averaged": fit_lipocc,
-    "lipocc-decay": fit_lipocc,
-    "lipocc-apart": fit_lipocc,
+    **dict.fromkeys(["lipocc", *VARIANTS], fit_lipocc),
     "ocsvm": fit_ocsvm,
     "iforest": fit_iforest,
     "conventional": fit_conventional,

@@ -185,9 +185,9 @@ Algorithm 1 moves them to the first gap in it, which they widen. Where negatives
 rows density p, the loss gains p - q and pays lambda q for a score that rises above m: it is flat,
 at S = 0, where p < (1 + lambda) q. With the paper's lambda and B that is 1.3 for q of the uniform
 distribution, .3 for p on the disc: the depth inside is not learned there, and the zero level of
-"decay" has spots. "Apart" has no negatives in the support, which Theorem 1 assumes: its zero level
-hugs all five sets of the paper, in one cloud with fingers and islands at outlying rows, and its
-levels are the closest to the distance.
+"decay" has spots. "Apart" has next to no negatives in the support, as Theorem 1 assumes: its zero
+level hugs all five sets of the paper, in one cloud with fingers and islands at outlying rows, and
+its levels are the closest to the distance.
 
 One seed. The five sets of the paper have 1,000 rows, mean 0 and variance 1. The three shapes have
 4,000 rows, are not standardised and have radius 1, so that errors are shares of the radius. Figures
