@@ -6,11 +6,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
+from _extras import require
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.datasets import load_digits_one_class
+
+require("onnx", extra="onnx")
+onnxruntime = require("onnxruntime", extra="onnx")
 
 SCORE = """
 import sys

@@ -1,14 +1,17 @@
 """LipOCC beside other PyOD detectors: scores combined, and bagged over features."""
 
 import numpy as np
-from pyod.models.combination import average
-from pyod.models.feature_bagging import FeatureBagging
+from _extras import require
 from pyod.models.iforest import IForest
 from pyod.models.knn import KNN
 from pyod.utils.data import evaluate_print, generate_data
 from pyod.utils.utility import standardizer
 
 from pyod_lipocc import LipOCC
+
+# Both modules import combo, which PyOD does not install.
+average = require("pyod.models.combination", extra="ensembles").average
+FeatureBagging = require("pyod.models.feature_bagging", extra="ensembles").FeatureBagging
 
 if __name__ == "__main__":
     X_train, X_test, _, y_test = generate_data(

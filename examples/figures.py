@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _extras import require_mnist
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from sklearn.datasets import load_breast_cancer
@@ -211,6 +212,8 @@ def main() -> None:
     plt.switch_backend("Agg")
     torch.set_num_threads(1)
     options = parse()
+    if options.data == "mnist":
+        require_mnist()
     options.output.mkdir(parents=True, exist_ok=True)
     for name in options.figures:
         figure = FIGURES[name](options)

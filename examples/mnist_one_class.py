@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from _extras import require_mnist
 from sklearn.metrics import roc_auc_score
 
 from pyod_lipocc import LipOCC
@@ -216,6 +217,8 @@ def report(options: argparse.Namespace) -> Iterator[str]:
 def main() -> None:
     """Print the report as it grows, and write it."""
     options = parse()
+    if not options.embedded:
+        require_mnist()
     torch.set_num_threads(options.threads)
     lines = []
     for line in report(options):

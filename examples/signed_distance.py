@@ -7,7 +7,7 @@ alone, and compares what it has learned with the closed form. Writes a table and
     python examples/signed_distance.py --networks dense --dimensions 2 3 --shapes shell torus
     python examples/signed_distance.py --quick --output quick         # seconds, and poor figures
 
-The picture of the torus needs the extra ``surfaces``: pip install 'pyod_lipocc[surfaces]'.
+The picture of the torus needs the extra ``surfaces``: pip install "pyod_lipocc[surfaces]".
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ def report(options: argparse.Namespace, results: list[Result]) -> None:
     try:
         save(options.output / "signed-distance-torus.png", tori, draw_torus, projection="3d")
     except ImportError:
-        print("No picture of the torus: pip install 'pyod_lipocc[surfaces]'")
+        print('No picture of the torus: pip install "pyod_lipocc[surfaces]"')
 
 
 def parse() -> argparse.Namespace:

@@ -2,7 +2,7 @@
 
 import pickle
 
-import pandas as pd
+from _extras import require
 from sklearn.datasets import load_breast_cancer
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
@@ -10,6 +10,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import RobustScaler
 
 from pyod_lipocc import LipOCC
+
+pd = require("pandas", extra="data")
 
 if __name__ == "__main__":
     data = load_breast_cancer(as_frame=True)

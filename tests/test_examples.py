@@ -25,7 +25,16 @@ QUICK = {
     ],
 }
 RUN_BY_MAKE = {"demo.py"}
-HELPERS = {"toy_figures.py"}
+HELPERS = {"_extras.py", "toy_figures.py"}
+NEEDS = {
+    ("deployment.py", "onnx"): "onnx",
+    ("deployment.py", "onnxruntime"): "onnx",
+    ("ensemble.py", "combo"): "ensembles",
+    ("figures.py", "pooch"): "data",
+    ("mnist_one_class.py", "pooch"): "data",
+    ("sklearn_pipeline.py", "pandas"): "data",
+}
+WITHOUT_EMBEDDED_DATA = {"figures.py": ["histograms", "--data", "mnist"]}
 
 
 @pytest.mark.parametrize("script", QUICK)
@@ -38,6 +47,23 @@ def test_example_runs_without_warnings(script, tmp_path):
         capture_output=True,
         timeout=300,
     )
+
+
+@pytest.mark.parametrize(("script", "module"), NEEDS)
+def test_missing_module_is_named_with_the_command_that_installs_it(script, module, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules[{module!r}] = None")
+    path = EXAMPLES / script
+    done = subprocess.run(
+        [sys.executable, path, *WITHOUT_EMBEDDED_DATA.get(script, [])],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "LIPOCC_DATA": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    command = f'pip install "pyod_lipocc[{NEEDS[script, module]}]"'
+    assert done.stderr == f"{path} needs {module}: {command}\n"
 
 
 def test_every_example_is_run():
