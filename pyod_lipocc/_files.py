@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+import csv
+import io
+import re
+import reprlib
+import warnings
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import scipy.io
@@ -10,18 +20,78 @@ from numpy.typing import NDArray
 
 from pyod_lipocc._fetch import import_extra
 
-__all__ = ["LABEL_NAMES", "SUFFIXES", "parse"]
+__all__ = ["LABEL_NAMES", "SEPARATORS", "SUFFIXES", "parse"]
 
-LABEL_NAMES = ("y", "label", "outlier")
-"""Names under which labels are looked for where none is given."""
+LABEL_NAMES = (
+    "y",
+    "ytrue",
+    "label",
+    "labels",
+    "groundtruth",
+    "outlier",
+    "outliers",
+    "isoutlier",
+    "outlierlabel",
+    "anomaly",
+    "anomalies",
+    "anomalous",
+    "isanomaly",
+    "isanomalous",
+    "anomalylabel",
+)
+"""Names of labels, written without capitals, blanks, ``-``, ``_`` and ``.``: ``Is_Anomaly`` is one
+too."""
 
-Table = tuple[Any, dict[str, Any], tuple[str, ...] | None]
-"""X, the labels found by name, and the names of the columns of X."""
+SEPARATORS = (",", ";", "\t", "|", " ")
+"""What may separate the fields of a .csv file; a blank stands for any number of blanks."""
+
+# these often name labels, but features just as well
+_PERHAPS_LABELS = ("class", "target", "fraud", "isfraud")
+
+_COUNTERS = ("index", "idx", "id", "row", "rowid", "rownumber", "level0", "indexlevel0")
+
+# what pandas, R, Excel, C and databases write; float() knows nan and inf
+_MISSING = ("", "na", "n/a", "<na>", "null", "none", "#n/a", "#na")
+_NOT_A_NUMBER = ("1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan")
+_WORDS = dict.fromkeys((*_MISSING, *_NOT_A_NUMBER), np.nan) | {"true": 1.0, "false": 0.0}
+
+_ENCODE = "encode labels, as in (labels != 'normal').astype(int), and give a feature another name"
+
+_DECIMAL = (
+    "; numbers take a decimal point and no thousands separator, pandas.read_csv reads others with "
+    "decimal=',' and thousands='.'"
+)
+
+
+class _Content(NamedTuple):
+    """What a file holds.
+
+    Attributes
+    ----------
+    X : array or None
+    labels : dict of str to array
+        What may be the labels, by name.
+    names : sequence of str
+        All that the file holds, by name.
+    feature_names : tuple of str or None
+        Names of the columns of X.
+    no_numbers : dict of str to str
+        An example for each column that does not hold numbers.
+    left_out : tuple of str
+        Columns that the file declares to be an index; they are in none of the above.
+    """
+
+    X: Any
+    labels: dict[str, Any]
+    names: list[str]
+    feature_names: tuple[str, ...] | None = None
+    no_numbers: dict[str, str] = {}
+    left_out: tuple[str, ...] = ()
 
 
 def parse(
-    file: BinaryIO, suffix: str, source: str, label: str | None
-) -> tuple[NDArray[np.float64], NDArray[np.int64] | None, tuple[str, ...] | None]:
+    file: BinaryIO, suffix: str, source: str, label: str | None, separator: str = ","
+) -> tuple[NDArray[np.float64], NDArray[np.int64] | None, tuple[str, ...] | None, str | None]:
     """Read an open file.
 
     Parameters
@@ -32,13 +102,16 @@ def parse(
     source : str
         What error messages call the file.
     label : str or None
-        Name of the labels; None takes the one of `LABEL_NAMES` that the file has, if any.
+        Name of the labels; None takes what the file has under one of `LABEL_NAMES`, if anything.
+    separator : str, default=","
+        One of `SEPARATORS`, for .csv files.
 
     Returns
     -------
     X : ndarray of shape (n, d)
     y : ndarray of shape (n,) or None
     feature_names : tuple of str or None
+    label_name : str or None
 
     Raises
     ------
@@ -46,88 +119,282 @@ def parse(
         If the file is damaged, without numeric rows, or with other labels than 0 and 1.
     ImportError
         If the format needs the extra `data` and it is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If a feature may be an index or labels, or an index is left out.
     """
-    accepted = LABEL_NAMES if label is None else (label,)
+    options = {"separator": separator} if suffix == ".csv" else {}
     try:
-        X, labels, feature_names = _READERS[suffix](file, accepted)
+        content = _READERS[suffix](file, label, **options)
     except ImportError:
         raise
     except Exception as error:  # the parsers raise almost anything on a damaged file
         raise ValueError(f"{source} cannot be read as {suffix}: {error}") from error
+    labels = content.labels
     if label is not None and label not in labels:
-        raise ValueError(f"label must name labels that {source} holds, got {label!r}")
+        raise ValueError(
+            f"label must be one of the names that {source} holds "
+            f"({_listed(map(repr, content.names)) or 'none'}), got {label!r}"
+        )
     if len(labels) > 1:
         raise ValueError(f"label must say which of {', '.join(labels)} in {source} to take")
-    if X is None:
+    if content.X is None:
         raise ValueError(f"{source} must hold an array X of shape (n, d)")
-    X = _numbers(X, f"X in {source}")
+    _check_features(content, source)
+    X = _numbers(content.X, f"X in {source}")
     if X.ndim != 2 or X.size == 0:
         raise ValueError(f"X in {source} must have a shape (n, d), not empty, got {X.shape}")
-    y = None
-    for name, values in labels.items():
-        y = _binary(values, f"{name} in {source}", len(X))
-    return X, y, feature_names
+    label_name, y = None, None
+    for label_name, values in labels.items():
+        what = f"{label_name} in {source}"
+        y = _binary(values, what, len(X), content.no_numbers.get(label_name))
+    for doubt in _doubts(X, content, source):
+        warnings.warn(doubt, UserWarning, stacklevel=3)
+    return X, y, content.feature_names, label_name
+
+
+def _candidates(names: list[str], label: str | None) -> list[str]:
+    return [
+        name for name in names if (_key(name) in LABEL_NAMES if label is None else name == label)
+    ]
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[-_.\s]", "", name).casefold()
+
+
+def _listed(items: Iterable[str], at_most: int = 10) -> str:
+    items = list(items)
+    more = len(items) - at_most
+    return ", ".join(items[:at_most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _check_features(content: _Content, source: str) -> None:
+    examples = {
+        name: example for name, example in content.no_numbers.items() if name not in content.labels
+    }
+    if examples:
+        comma = re.compile(r"['\"]\s*[-+]?\d[\d.]*[,' ][\d.,' ]*['\"] in line")
+        shown = _listed((f"{name}: {example}" for name, example in examples.items()), at_most=5)
+        raise ValueError(
+            f"columns of {source} must hold numbers, got {shown}: drop these columns, or encode "
+            "them with sklearn.preprocessing.OneHotEncoder, or with OrdinalEncoder where they are "
+            f"ordered{_DECIMAL if any(map(comma.match, examples.values())) else ''}"
+        )
 
 
 def _numbers(values: Any, what: str) -> NDArray[np.float64]:
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{what} must hold real numbers, got dtype {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.float64)
+    numbers = np.asarray(values)
+    if numbers.dtype.kind not in "biuf":
+        raise ValueError(f"{what} must hold real numbers, got dtype {numbers.dtype}")
+    return np.ascontiguousarray(numbers, dtype=np.float64)
 
 
-def _binary(values: Any, what: str, n_rows: int) -> NDArray[np.int64]:
-    labels = _numbers(values, what).ravel()
+def _binary(values: Any, what: str, n_rows: int, example: str | None) -> NDArray[np.int64]:
+    labels = np.asarray(values).ravel()
+    accepted = f"{what} must hold 0 (normal) and 1 (outlier) only, or False and True, got"
+    if example is None and labels.dtype.kind not in "biuf":
+        example = reprlib.repr(labels[:5].tolist())
+    if example is not None:
+        raise ValueError(f"{accepted} {example}: {_ENCODE}")
     if len(labels) != n_rows:
         raise ValueError(f"{what} must have a label for each of {n_rows} rows, got {len(labels)}")
-    others = np.setdiff1d(labels, [0.0, 1.0])
+    others = np.setdiff1d(labels, [0, 1])
     if len(others) > 0:
-        raise ValueError(f"{what} must hold 0 (normal) and 1 (outlier) only, got {others[:5]}")
+        raise ValueError(f"{accepted} {others[:5]}: {_ENCODE}")
     return labels.astype(np.int64)
 
 
-def _read_npz(file: BinaryIO, accepted: tuple[str, ...]) -> Table:
+def _doubts(X: NDArray[np.float64], content: _Content, source: str) -> Iterator[str]:
+    n_rows = len(X)
+    for name in content.left_out:
+        yield (
+            f"the index {name!r} of {source} is left out: frame.reset_index() makes it a column, "
+            "to_parquet(path, index=False) writes the file without it"
+        )
+    for i, name in enumerate(content.feature_names or ()):
+        column, key = X[:, i], _key(name)
+        if not name.strip():
+            yield (
+                f"column {i + 1} of {source} has no name and is a feature: if it is an index, "
+                "write the file without it, by to_csv(path, index=False) in pandas"
+            )
+        elif (key in _COUNTERS or key.startswith("unnamed:")) and any(
+            np.array_equal(column, np.arange(start, start + n_rows)) for start in (0, 1)
+        ):
+            yield (
+                f"column {name!r} of {source} counts the rows and is a feature: write the file "
+                "without it; in pandas, to_csv(path, index=False) writes no index"
+            )
+        elif key in (*LABEL_NAMES, *_PERHAPS_LABELS) and len(np.unique(column)) <= 2:
+            yield (
+                f"column {name!r} of {source} may hold labels and is a feature: "
+                f"pass label={name!r}, or write the file without it"
+            )
+
+
+def _read_npz(file: BinaryIO, label: str | None) -> _Content:
     with np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-        labels = {name: archive[name] for name in accepted if name in archive}
-        return archive.get("X"), labels, None
+        names = [name for name in archive.files if name != "X"]
+        labels = {name: archive[name] for name in _candidates(names, label)}
+        return _Content(archive.get("X"), labels, names)
 
 
-def _read_mat(file: BinaryIO, accepted: tuple[str, ...]) -> Table:
+def _read_mat(file: BinaryIO, label: str | None) -> _Content:
     try:
-        arrays = scipy.io.loadmat(file, variable_names=("X", *accepted))
+        names = [name for name, _, _ in scipy.io.whosmat(file) if name != "X"]
+        candidates = _candidates(names, label)
+        arrays = scipy.io.loadmat(file, variable_names=["X", *candidates])
     except NotImplementedError as error:
         raise ValueError(
             "it is in MATLAB's format v7.3; save it again with '-v7', or read it with h5py and "
             "write X and y with numpy.savez"
         ) from error
-    return arrays.get("X"), {name: arrays[name] for name in accepted if name in arrays}, None
+    return _Content(arrays.get("X"), {name: arrays[name] for name in candidates}, names)
 
 
-def _read_csv(file: BinaryIO, accepted: tuple[str, ...]) -> Table:
-    pandas = import_extra("pandas")
-    return _columns(pandas.read_csv(file), accepted)
+def _read_csv(file: BinaryIO, label: str | None, separator: str) -> _Content:
+    with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        suspect = _suspected_separator(text, separator)
+        if suspect is not None:
+            raise ValueError(
+                f"its fields seem to be separated by {suspect!r}, not by {separator!r}: "
+                f"pass separator={suspect!r}"
+            )
+        records = _records(text, separator)
+        _, names = next(records, (1, []))
+        _check_header(names)
+        rows, no_numbers = array("d"), dict[str, str]()
+        for line, fields in records:
+            if len(fields) != len(names):
+                raise ValueError(
+                    f"line {line} has {len(fields)} field(s), the first line names {len(names)} "
+                    f"column(s): name all columns, quote a field that holds {separator!r}, leave "
+                    "the field of a missing value empty, write numbers with a decimal point"
+                )
+            numbers = _numbers_of(fields)
+            if None in numbers:
+                for name, field, number in zip(names, fields, numbers, strict=True):
+                    if number is None and name not in no_numbers:
+                        no_numbers[name] = f"{reprlib.repr(field)} in line {line}"
+            rows.frombytes(np.array(numbers, dtype=np.float64).tobytes())
+    return _split(names, np.asarray(rows).reshape(-1, len(names)), no_numbers, label)
 
 
-def _read_parquet(file: BinaryIO, accepted: tuple[str, ...]) -> Table:
-    pandas, _ = import_extra("pandas"), import_extra("pyarrow")
-    return _columns(pandas.read_parquet(file), accepted)
+def _records(
+    text: io.TextIOWrapper, separator: str, *, strict: bool = True
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of each record and the line where it starts; blank lines are none."""
+    text.seek(0)
+    blanks = separator == " "
+    lines = (line.rstrip() + "\n" for line in text) if blanks else text
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=blanks, strict=strict)
+    line = 1
+    try:
+        for fields in reader:
+            # a quoted "" is a field, the missing value of a file with one column
+            if fields and not (len(fields) == 1 and fields[0].isspace()):
+                yield line, fields
+            line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it must be saved as UTF-8: {error}") from error
 
 
-def _columns(frame: Any, accepted: tuple[str, ...]) -> Table:
-    is_number = import_extra("pandas.api.types").is_numeric_dtype
-    found = [name for name in accepted if name in frame.columns]
-    features = frame.drop(columns=found)
-    text = [str(name) for name, dtype in features.dtypes.items() if not is_number(dtype)]
-    if text:
-        raise ValueError(f"columns must be numeric, drop or encode {', '.join(text[:5])}")
-    return (
-        features.to_numpy(dtype=np.float64, na_value=np.nan),
-        {name: frame[name].to_numpy() for name in found},
-        tuple(str(name) for name in features.columns),
-    )
+def _suspected_separator(text: io.TextIOWrapper, separator: str) -> str | None:
+    """Return the one that splits the first two records alike, where `separator` splits none."""
+    counts = {
+        candidate: [len(fields) for _, fields in islice(_records(text, candidate, strict=False), 2)]
+        for candidate in SEPARATORS
+    }
+    if counts[separator][:1] == [1]:
+        for candidate, n_fields in counts.items():
+            if len(n_fields) == 2 and n_fields[0] == n_fields[1] > 1:
+                return candidate
+    return None
 
 
-_READERS = {".npz": _read_npz, ".mat": _read_mat, ".csv": _read_csv, ".parquet": _read_parquet}
+def _check_header(names: list[str]) -> None:
+    given = [name for name in names if name.strip()]
+    numbers = [number for number in _numbers_of(given) if number is not None]
+    all_numbers = len(numbers) == len(given) and np.isfinite(numbers).any()
+    # pandas writes 0, 1, 2 and so on for columns without names
+    counted = given == [str(i) for i in range(len(given))]
+    if not given or (all_numbers and not counted):
+        raise ValueError(
+            f"its first line must name the columns, got {_listed(map(repr, names)) or 'none'}: "
+            "put a line of names above the numbers"
+        )
+    _check_duplicates(given)
+
+
+def _check_duplicates(names: list[str]) -> None:
+    several = [repr(name) for name, count in Counter(names).items() if count > 1]
+    if several:
+        raise ValueError(f"names of columns must differ, got more than one {_listed(several)}")
+
+
+def _numbers_of(fields: list[str]) -> list[float] | list[float | None]:
+    """Return the number in each field; None where it holds none."""
+    # for float(), 1_000 is a number
+    if "_" not in "".join(fields):
+        with suppress(ValueError):
+            return [float(field) for field in fields]
+    return [_number(field) for field in fields]
+
+
+def _number(field: str) -> float | None:
+    word = field.strip().casefold()
+    if word not in _WORDS and "_" not in word:
+        with suppress(ValueError):
+            return float(word)
+    return _WORDS.get(word)
+
+
+def _read_parquet(file: BinaryIO, label: str | None) -> _Content:
+    types, parquet = import_extra("pyarrow").types, import_extra("pyarrow.parquet")
+    table = parquet.ParquetFile(file).read()
+    names = list(table.column_names)
+    _check_duplicates(names)
+    declared = (table.schema.pandas_metadata or {}).get("index_columns", [])
+    index = tuple(name for name in names if name in declared)
+    table = table.drop_columns(list(index))
+    columns, no_numbers = [], {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        is_number = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+        if any(holds(column.type) for holds in (*is_number, types.is_null)):
+            columns.append(np.asarray(column.to_numpy(), dtype=np.float64))
+        else:
+            columns.append(np.full(len(column), np.nan))
+            value = next(iter(column.drop_null()[:1].to_pylist()), None)
+            no_numbers[name] = f"{reprlib.repr(str(value))} of type {column.type}"
+    rows = np.stack(columns, axis=1) if columns else np.empty((len(table), 0))
+    return _split(table.column_names, rows, no_numbers, label)._replace(left_out=index)
+
+
+def _split(
+    names: list[str], rows: NDArray[np.float64], no_numbers: dict[str, str], label: str | None
+) -> _Content:
+    labels = {name: rows[:, names.index(name)] for name in _candidates(names, label)}
+    if label is None and "x" in map(_key, names):
+        # x and y are coordinates, unless y holds 0 and 1
+        labels = {
+            name: column
+            for name, column in labels.items()
+            if _key(name) != "y" or np.isin(column, [0, 1]).all()
+        }
+    features = [i for i, name in enumerate(names) if name not in labels]
+    feature_names = tuple(names[i] for i in features)
+    return _Content(rows[:, features], labels, names, feature_names, no_numbers)
+
+
+_READERS: dict[str, Callable[..., _Content]] = {
+    ".npz": _read_npz,
+    ".mat": _read_mat,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
 
 SUFFIXES = tuple(_READERS)
 """File types that `parse` reads."""

@@ -22,7 +22,7 @@ from sklearn import datasets as sklearn_datasets
 from sklearn.model_selection import train_test_split
 
 from pyod_lipocc._fetch import read
-from pyod_lipocc._files import LABEL_NAMES, SUFFIXES, parse
+from pyod_lipocc._files import LABEL_NAMES, SEPARATORS, SUFFIXES, parse
 from pyod_lipocc._random import RandomState, numpy_generator
 from pyod_lipocc._registry import ADBENCH, MNIST, ODDS, Collection
 
@@ -63,12 +63,15 @@ class Dataset:
         int64: 1 = outlier, 0 = normal; None where the source has no labels.
     feature_names : tuple of str or None
         Names of the d columns, where the source names them.
+    label_name : str or None
+        Name under which the source has `y`; None where it has no labels.
     """
 
     name: str
     X: NDArray[np.float64]
     y: NDArray[np.int64] | None
     feature_names: tuple[str, ...] | None = None
+    label_name: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,14 +111,18 @@ class _Annuli:
         radius = np.sqrt(generator.uniform(self.inner**2, self.outer**2, n_samples))
         angle = generator.uniform(0.0, 2.0 * np.pi, n_samples)
         center = np.asarray(self.centers)[generator.integers(len(self.centers), size=n_samples)]
-        return center + radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+        points: NDArray[np.float64] = center + radius[:, None] * np.column_stack(
+            [np.cos(angle), np.sin(angle)]
+        )
+        return points
 
     def signed_distance(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         radius = np.linalg.norm(X[:, None] - np.asarray(self.centers), axis=2)
         distance = self.outer - radius
         if self.inner > 0.0:
             distance = np.minimum(distance, radius - self.inner)
-        return distance.max(axis=1)
+        nearest: NDArray[np.float64] = distance.max(axis=1)
+        return nearest
 
 
 _SHAPES = {
@@ -376,7 +383,9 @@ def _registered(collection: Collection, name: str) -> Dataset:
     return Dataset(name, *parse(file, collection.suffix, name, label="y"))
 
 
-def load_file(path: str | os.PathLike[str], *, label: str | None = None) -> Dataset:
+def load_file(
+    path: str | os.PathLike[str], *, label: str | None = None, separator: str = ","
+) -> Dataset:
     """Load rows, and labels if any, from a .npz, .mat, .csv or .parquet file.
 
     Pickled objects are refused: no file can run code.
@@ -385,11 +394,13 @@ def load_file(path: str | os.PathLike[str], *, label: str | None = None) -> Data
     ----------
     path : str or path-like
         .npz and .mat (up to v7.2) hold an array ``X`` of shape (n, d) and may hold labels of n
-        values; in .csv, whose first line names the columns, and .parquet (both: extra `data`) every
-        column but the labels is a feature.
+        values. In .csv and .parquet (extra `data`) every column but the labels is a feature.
     label : str or None, default=None
-        Name of the labels, 0 = normal and 1 = outlier. None takes the one of `LABEL_NAMES` that
-        the file has; `y` is None where it has none of them.
+        Name of the labels, 0 = normal and 1 = outlier, as the file writes it. None takes what has
+        one of `LABEL_NAMES`, whatever its capitals, blanks, ``-``, ``_`` and ``.``; `y` is None
+        where the file has none.
+    separator : str, default=","
+        Separator of the fields of a .csv file: a comma, semicolon, tab or ``|``, or " " for blanks.
 
     Returns
     -------
@@ -403,23 +414,46 @@ def load_file(path: str | os.PathLike[str], *, label: str | None = None) -> Data
     FileNotFoundError
         If there is no such file.
     ImportError
-        If .csv or .parquet is asked for and the extra `data` is not installed.
+        If .parquet is asked for and the extra `data` is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If a feature has no name, counts the rows (as ``id`` or ``index``) or may be the labels
+        (as ``class`` or ``target`` of two values), or if an index is left out.
+
+    Notes
+    -----
+    The first line of a .csv file names its columns; each other line has a field for each of them,
+    and blank lines are skipped. A field holds a number with a decimal point, true or false, or a
+    missing value: nothing, ``NA``, ``NaN`` or ``null``. A first line of numbers is refused, as data
+    without names, unless it is 0, 1, 2 and so on, which pandas writes for columns without names.
+
+    A column ``y`` beside a column ``x`` is a coordinate, hence a feature, unless it holds 0 and 1
+    only or `label` names it.
+
+    An index that ``DataFrame.to_parquet`` has written is left out, as the file declares it to be
+    one. ``DataFrame.to_csv`` writes an index as a column without a name; nothing in the file says
+    that it is an index, so it stays a feature.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.savez(f"{folder}/mine.npz", X=np.eye(3), y=[0, 0, 1])
+    ...     np.savez(f"{folder}/mine.npz", X=np.eye(3), Outlier=[0, 0, 1])
     ...     dataset = load_file(f"{folder}/mine.npz")
-    >>> dataset.name, dataset.X.shape, dataset.y
-    ('mine', (3, 3), array([0, 0, 1]))
+    >>> dataset.name, dataset.X.shape, dataset.y, dataset.label_name
+    ('mine', (3, 3), array([0, 0, 1]), 'Outlier')
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"path must end with one of {', '.join(SUFFIXES)}, got {str(path)!r}")
+    if separator not in SEPARATORS:
+        accepted = ", ".join(map(repr, SEPARATORS))
+        raise ValueError(f"separator must be one of {accepted}, got {separator!r}")
     with path.open("rb") as file:
-        return Dataset(path.stem, *parse(file, suffix, str(path), label))
+        return Dataset(path.stem, *parse(file, suffix, str(path), label, separator))
 
 
 def _check_choice(parameter: str, value: object, accepted: tuple[str, ...]) -> None:

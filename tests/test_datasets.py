@@ -202,7 +202,7 @@ def check_small(dataset, name):
     assert (dataset.X.dtype, dataset.y.dtype) == (np.float64, np.int64)
     np.testing.assert_array_equal(dataset.X, X_SMALL)
     np.testing.assert_array_equal(dataset.y, Y_SMALL)
-    assert dataset.feature_names is None
+    assert (dataset.feature_names, dataset.label_name) == (None, "y")
 
 
 def test_names():
