@@ -39,8 +39,7 @@ LABEL_NAMES = (
     "isanomalous",
     "anomalylabel",
 )
-"""Names of labels, written without capitals, blanks, ``-``, ``_`` and ``.``: ``Is_Anomaly`` is one
-too."""
+"""Names of labels; capitals, blanks, ``-``, ``_`` and ``.`` make no difference."""
 
 SEPARATORS = (",", ";", "\t", "|", " ")
 """What may separate the fields of a .csv file; a blank stands for any number of blanks."""
@@ -71,7 +70,7 @@ class _Content(NamedTuple):
     X : array or None
     labels : dict of str to array
         What may be the labels, by name.
-    names : sequence of str
+    names : list of str
         All that the file holds, by name.
     feature_names : tuple of str or None
         Names of the columns of X.
