@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEVICE ?= cpu
 
-.PHONY: demo test lint benchmark frontier speed certify fuzz toy clean
+.PHONY: demo test lint benchmark frontier speed certify fuzz toy dist clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,6 +43,14 @@ fuzz: $(READY)
 
 toy: $(READY)
 	$(BIN)/python examples/toy_experiment.py --device $(DEVICE)
+
+# Files of an earlier build would get into this one.
+dist: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	rm -rf dist pyod_lipocc.egg-info
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python .github/check_dist.py dist
 
 clean:
 	rm -rf $(VENV)
