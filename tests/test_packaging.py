@@ -66,10 +66,11 @@ def test_version_and_address_are_the_same_everywhere():
     metadata = config()["metadata"]
     named = [
         *re.findall(r"= (\S+)", metadata["project_urls"]),
+        *re.findall(r"repository-code: (\S+)", citation),
         *re.findall(r"https://\S+/advisories/new", (ROOT / "SECURITY.md").read_text()),
         *re.findall(r"https://\S+/new", (ROOT / ".github/ISSUE_TEMPLATE/config.yml").read_text()),
     ]
-    assert len(named) == 5
+    assert len(named) == 6
     assert all(address.startswith(metadata["url"]) for address in named)
 
 
