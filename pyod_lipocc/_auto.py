@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,10 +14,11 @@ import numpy.typing as npt
 import torch
 from sklearn.neighbors import NearestNeighbors
 
+from pyod_lipocc._isolation import one_thread
 from pyod_lipocc._scaling import Scaling, chunks
 from pyod_lipocc._validation import NETWORKS, check_domain, check_network
 from pyod_lipocc.domains import Ball, Box, Domain
-from pyod_lipocc.lipschitz import NearestSubspace
+from pyod_lipocc.lipschitz import NearestSubspace, OrthogonalConv2d, ReshapedConv2d
 from pyod_lipocc.negatives import (
     ImageAugmentation,
     LocalNoise,
@@ -26,16 +28,19 @@ from pyod_lipocc.negatives import (
     uniform,
 )
 from pyod_lipocc.sampler import Sampler, newton_raphson
+from pyod_lipocc.subspaces import nearest_subspace
 from pyod_lipocc.training import LinearDecay, Schedule
 
 __all__ = [
     "Plan",
+    "leaves_own_rows_out",
     "plan_training",
     "resolve_domain",
     "resolve_margin",
     "resolve_negatives",
     "resolve_network",
     "resolve_schedule",
+    "threads_for",
 ]
 
 _AUTO_NETWORK = "nearest-subspace"
@@ -44,6 +49,7 @@ _QUERIES = 512
 _REFERENCES = 8192
 _MARGIN_OF_THE_PAPER = 0.05
 _PIXEL_NOISE = 0.05  # share of the range of the pixels
+_MANY_WEIGHTS = 2**19  # four layers of 512: below, a second thread costs more than it brings
 
 
 def resolve_margin(
@@ -162,23 +168,51 @@ def resolve_network(
         As `check_network`; ValueError if a builder needs an `image_shape` and there is none.
     """
     if isinstance(network, torch.nn.Module):
-        built = copy.deepcopy(network)
-    else:
-        name = _AUTO_NETWORK if isinstance(network, str) and network == "auto" else network
-        builder = NETWORKS[name] if isinstance(name, str) else name
-        taken = inspect.signature(builder).parameters
-        needed = {key for key, one in taken.items() if one.default is inspect.Parameter.empty}
-        if "image_shape" in needed and image_shape is None:
-            raise ValueError(
-                "image_shape must be (height, width) or (channels, height, width) of the images "
-                f"that the rows are for network={network!r}, got None"
-            )
-        given = {"image_shape": image_shape, **of_data}
-        fixed = getattr(builder, "keywords", {})  # of functools.partial
-        keywords = {key: given[key] for key in given if key in taken and key not in fixed}
-        built = builder(n_features, generator=generator, **keywords)
+        check_network(network, n_features)
+        return copy.deepcopy(network)
+    builder = _builder(network)
+    taken = inspect.signature(builder).parameters
+    needed = {key for key, one in taken.items() if one.default is inspect.Parameter.empty}
+    if "image_shape" in needed and image_shape is None:
+        raise ValueError(
+            "image_shape must be (height, width) or (channels, height, width) of the images "
+            f"that the rows are for network={network!r}, got None"
+        )
+    given = {"image_shape": image_shape, **of_data}
+    fixed = getattr(builder, "keywords", {})  # of functools.partial
+    keywords = {key: given[key] for key in given if key in taken and key not in fixed}
+    built = builder(n_features, generator=generator, **keywords)
     check_network(built, n_features)
     return built
+
+
+def _builder(network: Any) -> Any:
+    """Return what a name stands for; a builder stands for itself."""
+    if not isinstance(network, str):
+        return network
+    return NETWORKS[_AUTO_NETWORK if network == "auto" else network]
+
+
+def leaves_own_rows_out(network: Any, image_shape: tuple[int, ...] | None) -> bool:
+    """Tell whether the network of a detector can leave a training row out of its own score.
+
+    So does `subspaces.nearest_subspace` where the rows themselves are its centres.
+
+    Parameters
+    ----------
+    network : str, torch.nn.Module or callable
+        As the parameter of `LipOCC`.
+    image_shape : tuple of int or None
+
+    Returns
+    -------
+    leaves_out : bool
+    """
+    builder, keywords = _builder(network), {"image_shape": image_shape}
+    while isinstance(builder, partial):
+        builder, keywords = builder.func, builder.keywords | keywords
+    of_tables = keywords["image_shape"] is None and not keywords.get("n_components")
+    return builder is nearest_subspace and of_tables
 
 
 @dataclass(frozen=True)
@@ -202,6 +236,34 @@ class Plan:
     sampler: Sampler
 
 
+def threads_for(network: torch.nn.Module) -> AbstractContextManager[None]:
+    """Return a context in which torch uses one thread, unless the network keeps several busy.
+
+    Threads that share operations of some microseconds wait for each other most of the time, and for
+    the scheduler where other processes hold the cores. A network that starts from data trains for
+    few steps of such operations. The rule looks at the network only, so that a fit gives the same
+    bits on a busy machine.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Returns
+    -------
+    context : context manager
+        One that changes nothing for convolutions and from 2^19 weights on.
+    """
+    kinds = (torch.nn.Conv2d, ReshapedConv2d, OrthogonalConv2d)
+    convolves = any(isinstance(module, kinds) for module in network.modules())
+    n_weights = sum(weight.numel() for weight in network.parameters())
+    busy = convolves or n_weights >= _MANY_WEIGHTS
+    return nullcontext() if busy and not _starts_from_data(network) else one_thread
+
+
+def _starts_from_data(network: torch.nn.Module) -> bool:
+    return any(isinstance(module, NearestSubspace) for module in network.modules())
+
+
 def plan_training(network: torch.nn.Module, margin: float) -> Plan:
     """Return what "auto" stands for: fewer, smaller steps for a network that starts from data.
 
@@ -218,8 +280,7 @@ def plan_training(network: torch.nn.Module, margin: float) -> Plan:
     -------
     plan : Plan
     """
-    started = any(isinstance(module, NearestSubspace) for module in network.modules())
-    if not started:
+    if not _starts_from_data(network):
         return Plan(False, 1000, 4, LinearDecay(5e-3, 0.0), newton_raphson)
     schedule = LinearDecay(min(1e-3, margin / 50), 0.0)
     return Plan(True, 50, 1, schedule, partial(newton_raphson, level=-1.5))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from typing_extensions import Self
 
 from pyod_lipocc import explanations, synthesis
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc._random import RandomState, local_generator, torch_generator
-from pyod_lipocc._scaling import Scaling, chunks
+from pyod_lipocc._scaling import chunks
+from pyod_lipocc._state import DetectorState
 from pyod_lipocc.certificates import Certificate
-from pyod_lipocc.domains import Domain
+from pyod_lipocc.sampler import Score
 
 if TYPE_CHECKING:
     from pyod_lipocc.export import Scorer
@@ -26,20 +29,8 @@ __all__ = ["FittedMethods"]
 _ANCHORS = 64  # members of the class that a search for the boundary may start from
 
 
-class FittedMethods:
+class FittedMethods(DetectorState):
     """Methods of a detector whose score is a learned signed distance."""
-
-    network_: torch.nn.Module
-    scaling_: Scaling
-    margin_: float
-    domain_: Domain
-    threshold_: float
-    lipschitz_constant_: float
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Stand for what the detector itself has: its parameters, validation and scores."""
 
     def signed_distance(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the learned signed distance to the boundary of the support.
@@ -56,8 +47,9 @@ class FittedMethods:
         scores: npt.NDArray[np.float64] = self.decision_function(X)
         return -scores
 
+    @isolated()
     def certified_radius(
-        self, X: npt.ArrayLike, *, units: str = "input"
+        self, X: npt.ArrayLike, *, units: Literal["input", "scaled"] = "input"
     ) -> npt.NDArray[np.float64]:
         """Return the l2 radius around each row in which `predict` cannot change, as computed.
 
@@ -73,14 +65,15 @@ class FittedMethods:
         Returns
         -------
         radius : ndarray of shape (n,)
-            0 where nothing is certain, as everywhere if a module of the network is not known.
+            0 where rounding alone might change the label.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError, TypeError
-            If X is not as documented, or `units` another text.
+            If X is not as documented, or `units` another text; if nothing is proven of the network:
+            `lipschitz_constant_` is infinite.
 
         Examples
         --------
@@ -92,10 +85,11 @@ class FittedMethods:
         """
         check_is_fitted(self, "network_")
         rows = self._validate(X, reset=False)
-        certificate = Certificate.of(self.network_, self.scaling_, self.margin_)
+        certificate = Certificate.of(self._network(), self.scaling_, self.margin_)
         scores = self._score(rows)
         return certificate.radius(rows, scores, self.threshold_, units=units)
 
+    @isolated()
     def sample(
         self,
         n_samples: int = 1,
@@ -133,6 +127,7 @@ class FittedMethods:
         with local_generator(random_state) as rng:
             return self._to_input(self._sample(n_samples, eta, n_steps, rng))
 
+    @isolated()
     def counterfactual(
         self, X: npt.ArrayLike, *, level: float = 0.0, return_distance: bool = False
     ) -> Any:
@@ -169,6 +164,7 @@ class FittedMethods:
             return self._to_input(points)
         return self._to_input(points), unit * distance.cpu().numpy(), unit * bound.cpu().numpy()
 
+    @isolated()
     def explain(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Split the signed distance of each row into contributions of its features.
 
@@ -194,12 +190,14 @@ class FittedMethods:
         check_is_fitted(self, "network_")
         rows = self._validate(X, reset=False)
         boundary = self._nearest_boundary(rows, 0.0)
+        signed = self._signed()
         parts = [
-            explanations.explain(self._signed, z, found.points)
+            explanations.explain(signed, z, found.points)
             for z, found in zip(self._in_network(rows), boundary, strict=True)
         ]
         return self.scaling_.unit * torch.cat(parts).cpu().numpy()
 
+    @isolated()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted detector to one file that cannot run code: see `persistence.save`.
 
@@ -213,6 +211,7 @@ class FittedMethods:
         save(self, path)  # type: ignore[arg-type]
 
     @classmethod
+    @isolated()
     def load(cls, path: str | os.PathLike[str], *, device: Any = None) -> Self:
         """Read a detector that `save` has written: see `persistence.load`.
 
@@ -235,6 +234,7 @@ class FittedMethods:
 
         return load(path, device, kind=cls)  # type: ignore[arg-type]
 
+    @isolated()
     def to_torch(self, dtype: torch.dtype = torch.float64) -> Scorer:
         """Return a torch module that maps raw rows (n, d) to scores (n,): see `export.to_torch`.
 
@@ -251,6 +251,7 @@ class FittedMethods:
         check_is_fitted(self, "network_")
         return to_torch(self, dtype)  # type: ignore[arg-type]
 
+    @isolated()
     def to_onnx(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float64) -> None:
         """Write an ONNX model of raw rows to scores and labels: see `export.to_onnx`.
 
@@ -265,6 +266,17 @@ class FittedMethods:
         check_is_fitted(self, "network_")
         to_onnx(self, path, dtype)  # type: ignore[arg-type]
 
+    def _network(self) -> torch.nn.Module:
+        """Return the network in evaluation mode, whatever a parent module has made of it.
+
+        A copy takes its place where a parent module has put it in training mode, or where
+        `torch.inference_mode` has made its weights: autograd refuses those.
+        """
+        ready = not any(module.training for module in self.network_.modules())
+        if ready and not any(weight.is_inference() for weight in self.network_.parameters()):
+            return self.network_
+        return copy.deepcopy(self.network_).eval()
+
     def _in_network(self, X: npt.NDArray[Any]) -> Iterator[torch.Tensor]:
         """Bring rows to the network's units, chunk by chunk."""
         device = next(self.network_.parameters()).device
@@ -274,16 +286,17 @@ class FittedMethods:
     def _to_input(self, z: torch.Tensor) -> npt.NDArray[np.float64]:
         return self.scaling_.location + self.scaling_.scale * z.cpu().numpy()
 
-    def _signed(self, z: torch.Tensor) -> torch.Tensor:
+    def _signed(self) -> Score:
         """Return S in the network's units."""
-        return self.network_(z).reshape(-1) - self.margin_ / self.scaling_.unit
+        network, margin = self._network(), self.margin_ / self.scaling_.unit
+        return lambda z: network(z).reshape(-1) - margin
 
     def _sample(
         self, n_samples: int, eta: float, n_steps: int, rng: np.random.Generator
     ) -> torch.Tensor:
         device = next(self.network_.parameters()).device
         return synthesis.sample(
-            self.network_,
+            self._network(),
             n_samples,
             domain=self.scaling_.domain_to_network(self.domain_).to(torch.float64, device),
             margin=self.margin_ / self.scaling_.unit,
@@ -298,9 +311,10 @@ class FittedMethods:
         """Search from each row, chunk by chunk, in the network's units."""
         with local_generator(0) as rng:
             anchors = self._sample(_ANCHORS, 1.0, _ANCHORS, rng)
+        signed = self._signed()
         for z in self._in_network(X):
             yield synthesis.counterfactual(
-                self._signed,
+                signed,
                 z,
                 level=level / self.scaling_.unit,
                 anchors=anchors,

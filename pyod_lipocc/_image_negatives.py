@@ -151,7 +151,9 @@ class PatchShuffle(_ImageEdit):
         )
         number = torch.arange(n_patches, device=x.device)
         corner = number // self.grid * rows * width + number % self.grid * columns
-        order = torch.rand(len(x), n_patches, generator=generator, device=x.device).argsort(1)
+        order = torch.rand(
+            len(x), n_patches, generator=generator, dtype=torch.float32, device=x.device
+        ).argsort(1)
         cycle = torch.empty_like(order).scatter_(1, order, order.roll(1, 1))
         # One more patch, which stays, holds the pixels beyond the grid.
         move = torch.nn.functional.pad(corner[cycle] - corner, (0, 1))
@@ -214,7 +216,9 @@ class CutPaste(_ImageEdit):
     def _span(self, side: int, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return, of shape (n, side), where pixels come from and which lie in the rectangle."""
         low, high = self.share
-        u, v, w = torch.rand(3, len(x), 1, generator=generator, device=x.device)
+        u, v, w = torch.rand(
+            3, len(x), 1, generator=generator, dtype=torch.float32, device=x.device
+        )
         size = (side * (low + (high - low) * u)).long().clamp(1, max(side - 1, 1))
         target, source = (((side + 1 - size) * place).long() for place in (v, w))
         place = torch.arange(side, device=x.device)

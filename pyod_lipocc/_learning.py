@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +20,18 @@ from pyod_lipocc._auto import (
     resolve_negatives,
     resolve_network,
     resolve_schedule,
+    threads_for,
 )
+from pyod_lipocc._isolation import one_thread
 from pyod_lipocc._random import reproducible_convolutions, torch_generator
 from pyod_lipocc._scaling import Scaling, chunks
+from pyod_lipocc._state import DetectorState
 from pyod_lipocc._validation import check_device
 from pyod_lipocc.certificates import Certificate
 from pyod_lipocc.lipschitz.networks import parameter_groups, polish
 from pyod_lipocc.losses import hkr
 from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
-from pyod_lipocc.training import History, ProgressBar, Schedule, train
+from pyod_lipocc.training import ProgressBar, Schedule, train
 from pyod_lipocc.trimming import inliers
 
 __all__ = ["TrainingMethods"]
@@ -46,16 +49,10 @@ _TRAINING_NUMBERS = 2**25  # numbers held in float32 for training
 _TRIMMED_ROWS = 2**16  # rows among which outliers are looked for: each is compared with thousands
 
 
-class TrainingMethods:
+class TrainingMethods(DetectorState):
     """Training of a detector with the parameters of `LipOCC`."""
 
-    network_: torch.nn.Module
-    history_: History
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Stand for the parameters and fitted attributes of the detector."""
+    _start: npt.NDArray[np.intp]  # rows of X that the network started from
 
     def _learn(self, X: npt.NDArray[Any], rng: np.random.Generator) -> None:
         """Resolve what depends on X, build the network and train it."""
@@ -77,26 +74,28 @@ class TrainingMethods:
             normal[:] = False
             normal[inliers(rows.numpy(), contamination, rng)] = True
         self._start = chosen[start]
-        network = resolve_network(
-            self.network,
-            X.shape[1],
-            torch_generator(rng),
-            image_shape=self.image_shape,
-            rows=rows[start],
-            normal=normal[start],
-            margin=self.margin_ / self.scaling_.unit,
-            contamination=contamination,
-        )
+        with one_thread:
+            network = resolve_network(
+                self.network,
+                X.shape[1],
+                torch_generator(rng),
+                image_shape=self.image_shape,
+                rows=rows[start],
+                normal=normal[start],
+                margin=self.margin_ / self.scaling_.unit,
+                contamination=contamination,
+            )
         plan = self._plan(network)
-        self._train(
-            network.to(device),
-            rows,
-            normal.nonzero().squeeze(1),
-            plan=plan,
-            max_iter=plan.max_iter if isinstance(self.max_iter, str) else self.max_iter,
-            schedule=resolve_schedule(self.learning_rate, plan),
-            rng=rng,
-        )
+        with threads_for(network):
+            self._train(
+                network.to(device),
+                rows,
+                normal.nonzero().squeeze(1),
+                plan=plan,
+                max_iter=plan.max_iter if isinstance(self.max_iter, str) else self.max_iter,
+                schedule=resolve_schedule(self.learning_rate, plan),
+                rng=rng,
+            )
 
     def _continue(self, X: npt.NDArray[Any], rng: np.random.Generator) -> None:
         """Train a copy of the network with one pass over X."""
@@ -107,15 +106,16 @@ class TrainingMethods:
         rate = resolve_schedule(self.learning_rate, plan)(0.0)
         history = self.history_
         rows = self._to_tensor(X, self._training_rows(X, rng))
-        self._train(
-            network,
-            rows,
-            torch.arange(len(rows)),
-            plan=plan,
-            max_iter=math.ceil(len(X) / self.batch_size),
-            schedule=lambda progress: rate,
-            rng=rng,
-        )
+        with threads_for(network):
+            self._train(
+                network,
+                rows,
+                torch.arange(len(rows)),
+                plan=plan,
+                max_iter=math.ceil(len(X) / self.batch_size),
+                schedule=lambda progress: rate,
+                rng=rng,
+            )
         self.history_ = history + self.history_
         self.n_iter_ = len(self.history_)
 

@@ -1,13 +1,19 @@
-"""Where a label becomes 1: by contamination, at the boundary, or calibrated on held-out rows."""
+"""Where a label becomes 1: by contamination, at the boundary, calibrated, or at a number."""
 
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils.validation import check_is_fitted
+from typing_extensions import Self
 
+from pyod_lipocc._auto import leaves_own_rows_out, threads_for
+from pyod_lipocc._isolation import isolated
+from pyod_lipocc._state import DetectorState
+from pyod_lipocc._validation import ThresholdName, check_parameters, check_threshold
 from pyod_lipocc.conformal import conformal_threshold, minimum_calibration
 from pyod_lipocc.lipschitz import NearestSubspace
 
@@ -17,13 +23,69 @@ _FEWEST_TO_HOLD_OUT = 1000
 _MOST_HELD_OUT = 1000
 
 
-class ThresholdMethods:
+class ThresholdMethods(DetectorState):
     """Training scores, threshold and labels of a detector with the parameters of `LipOCC`."""
 
-    if TYPE_CHECKING:
+    _by_object: bool  # whether a threshold object gives the labels
 
-        def __getattr__(self, name: str) -> Any:
-            """Stand for the parameters and fitted attributes of the detector."""
+    @isolated()
+    def set_threshold(
+        self,
+        threshold: ThresholdName | float = "contamination",
+        *,
+        contamination: Any = None,
+        alpha: float | None = None,
+        attack_radius: float | None = None,
+    ) -> Self:
+        """Set another threshold without learning again; `labels_` follow.
+
+        The support stays as it was learned, and the parameters stay as they were given: the next
+        `fit` labels by the parameters again.
+
+        Parameters
+        ----------
+        threshold : {"contamination", "boundary", "conformal"} or float, default="contamination"
+            The rule, as the parameter of `LipOCC`, or the threshold itself, in the units of the
+            scores. "conformal" needs rows that `fit` has held out, see `calibration_scores_`.
+        contamination : float in (0, 0.5] or threshold object, optional
+            For "contamination"; None: the parameter.
+        alpha : float in (0, 1), optional
+            For "conformal"; None: the parameter.
+        attack_radius : float, optional
+            For "conformal"; None: the parameter.
+
+        Returns
+        -------
+        self : LipOCC
+            With new `threshold_`, `labels_` and `contamination_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If an argument is out of range, or too few rows were held out for `alpha`. The detector
+            is then as it was before.
+
+        Examples
+        --------
+        >>> from pyod_lipocc import LipOCC
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> detector = LipOCC(contamination=0.1, random_state=0).fit(X)
+        >>> int(detector.labels_.sum())
+        20
+        >>> int(detector.set_threshold(contamination=0.05).labels_.sum())
+        10
+        """
+        check_is_fitted(self, "network_")
+        given = {"contamination": contamination, "alpha": alpha, "attack_radius": attack_radius}
+        options = {
+            name: getattr(self, name) if value is None else value for name, value in given.items()
+        }
+        check_threshold(threshold)
+        check_parameters(self.get_params(deep=False) | options, type(self).__name__)
+        self._label(threshold, **options)
+        return self
 
     def _hold_out(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
         """Choose the rows that are not trained on, for a threshold that new rows will respect."""
@@ -35,8 +97,7 @@ class ThresholdMethods:
                     f"threshold='conformal', {least} of them to calibrate it, got {n}"
                 )
             return rng.permutation(n)[: max(least, n // 4)]
-        leaves_rows_out = self.image_shape is None and self.network in ("auto", "nearest-subspace")
-        if leaves_rows_out or n < _FEWEST_TO_HOLD_OUT:
+        if leaves_own_rows_out(self.network, self.image_shape) or n < _FEWEST_TO_HOLD_OUT:
             return np.empty(0, dtype=np.intp)
         return rng.permutation(n)[: min(n // 20, _MOST_HELD_OUT)]
 
@@ -49,50 +110,82 @@ class ThresholdMethods:
     ) -> None:
         """Score X and set threshold and labels.
 
-        Rows that the network holds as its `own` are scored as if it did not. Where rows were held
-        out, the others are raised by what training has lowered them, as the percentile shows.
+        The network scores the rows that it holds as its `own` as if it did not hold them. Where
+        rows were held out, the scores of the others are too low: the percentile shows by how much.
         """
-        self.decision_scores_ = self._score(X)
-        layers = [m for m in self.network_.modules() if isinstance(m, NearestSubspace)]
-        if len(own) and any(layer.leave_one_out for layer in layers):
-            self.network_.train()
-            self.decision_scores_[own] = self._score(X[own])
-            self.network_.eval()
-        elif len(held_out):
+        with threads_for(self.network_):
+            scores = self._score(X)
+            layers = [m for m in self.network_.modules() if isinstance(m, NearestSubspace)]
+            leave_out = len(own) and any(layer.leave_one_out for layer in layers)
+            if leave_out:
+                for layer in layers:
+                    layer.train()
+                scores[own] = self._score(X[own], self.network_)
+                self.network_.eval()
+        if not leave_out and len(held_out):
             seen = np.delete(np.arange(len(X)), held_out)
             level = 1 - self._share_of_outliers
-            unseen, lowered = (
-                np.quantile(self.decision_scores_[i], level) for i in (held_out, seen)
-            )
-            self.decision_scores_[seen] += max(unseen - lowered, 0.0)
+            unseen, lowered = (np.quantile(scores[rows], level) for rows in (held_out, seen))
+            scores[seen] += max(unseen - lowered, 0.0)
+        self.decision_scores_, self.calibration_scores_ = scores, scores[held_out]
         self._set_n_classes(None)
         self._process_decision_scores()
-        if self.threshold == "contamination":
-            if not isinstance(self.contamination, Real):
-                self.threshold_ = self._threshold_of_object()
-            return
-        self.threshold_ = 0.0
-        if self.threshold == "conformal":
-            self.threshold_ = conformal_threshold(
-                self.decision_scores_[held_out],
-                self.alpha,
-                radius=self.attack_radius,
-                lipschitz_constant=self.lipschitz_constant_,
-            )
-        self.labels_ = (self.decision_scores_ > self.threshold_).astype(int)
+
+    def _process_decision_scores(self) -> Self:
+        """Set what PyOD derives from the training scores, by the rule of the parameters."""
+        self._mu, self._sigma = np.mean(self.decision_scores_), np.std(self.decision_scores_)
+        self._label(self.threshold, self.contamination, self.alpha, self.attack_radius)
+        return self
+
+    def _label(
+        self,
+        threshold: ThresholdName | float,
+        contamination: Any,
+        alpha: float,
+        attack_radius: float,
+    ) -> None:
+        """Set what follows from a threshold, all at once."""
+        scores, by_object = self.decision_scores_, False
+        if threshold == "contamination" and not isinstance(contamination, Real):
+            by_object = True
+            contamination.fit(scores)
+            labels = contamination.labels_
+            value = _threshold_of_object(contamination.thresh_, scores, labels)
+        else:
+            if threshold == "contamination":
+                value = float(np.percentile(scores, 100 * (1 - contamination)))
+            elif threshold == "boundary":
+                value = 0.0
+            elif threshold == "conformal":
+                value = conformal_threshold(
+                    self.calibration_scores_,
+                    alpha,
+                    radius=attack_radius,
+                    lipschitz_constant=self.lipschitz_constant_,
+                )
+            else:
+                value = float(threshold)
+            labels = (scores > value).astype(int)
+        expected = isinstance(contamination, Real) and threshold in (
+            "contamination",
+            self.threshold,
+        )
+        self.threshold_, self.labels_, self._by_object = value, labels, by_object
+        self.contamination_ = float(contamination if expected else np.mean(labels))
 
     @property
     def _share_of_outliers(self) -> float:
         """Contamination as a number; PyOD's default where an object finds the threshold."""
         return float(self.contamination) if isinstance(self.contamination, Real) else 0.1
 
-    def _threshold_of_object(self) -> float:
-        """Return the threshold of an object in the units of the scores.
 
-        PyThresh's own is in units of its own or None, and PyOD overwrites a 0 by the share of
-        outliers.
-        """
-        threshold, scores = self.contamination.thresh_, self.decision_scores_
-        if threshold is not None and np.array_equal(scores > threshold, self.labels_):
-            return float(threshold)
-        return float(scores[self.labels_ == 0].max(initial=scores.min()))
+def _threshold_of_object(
+    threshold: Any, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int_]
+) -> float:
+    """Return the threshold of an object in the units of the scores.
+
+    PyThresh's own is in units of its own or None, and PyOD overwrites a 0 by the share of outliers.
+    """
+    if threshold is not None and np.array_equal(scores > threshold, labels):
+        return float(threshold)
+    return float(scores[labels == 0].max(initial=scores.min()))

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,17 +22,27 @@ from pyod_lipocc.balls import inscribed_balls
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz.networks import BUILDERS
 from pyod_lipocc.subspaces import nearest_subspace
-from pyod_lipocc.training import Callback
+from pyod_lipocc.training import Callback, check_unwrapped
 
 __all__ = [
     "CONSTRAINTS",
     "NETWORKS",
+    "AutoName",
+    "NetworkName",
+    "OptimizerName",
+    "ThresholdName",
     "check_device",
     "check_domain",
     "check_image_shape",
     "check_network",
     "check_parameters",
+    "check_threshold",
 ]
+
+AutoName = Literal["auto"]
+NetworkName = Literal["auto", "nearest-subspace", "inscribed-balls", "dense", "conv", "conv-deep"]
+ThresholdName = Literal["contamination", "boundary", "conformal"]
+OptimizerName = Literal["adam", "rmsprop"]
 
 _AUTO = StrOptions({"auto"})
 _POSITIVE = Interval(Real, 0, None, closed="neither")
@@ -49,21 +59,21 @@ NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
 CONSTRAINTS: dict[str, list[Any]] = {
     "contamination": [Interval(Real, 0, 0.5, closed="right"), HasMethods(["fit", "predict"])],
     "novelty": ["boolean"],
-    "network": [StrOptions({"auto", *NETWORKS}), torch.nn.Module, callable],
+    "network": [StrOptions(set(get_args(NetworkName))), torch.nn.Module, callable],
     "margin": [_POSITIVE, _AUTO],
     "regularization": [_POSITIVE],
     "n_newton_steps": [_COUNT, _AUTO],
     "domain": [Domain, _AUTO],
     "negatives": [callable, _AUTO],
     "standardize": ["boolean"],
-    "threshold": [StrOptions({"contamination", "boundary", "conformal"})],
+    "threshold": [StrOptions(set(get_args(ThresholdName)))],
     "alpha": [Interval(Real, 0, 1, closed="neither")],
     "attack_radius": [Interval(Real, 0, None, closed="left")],
     "image_shape": [tuple, list, None],
     "max_iter": [_AT_LEAST_ONE, _AUTO],
     "batch_size": [_AT_LEAST_ONE],
     "learning_rate": [_POSITIVE, callable, _AUTO],
-    "optimizer": [StrOptions({"adam", "rmsprop"}), callable],
+    "optimizer": [StrOptions(set(get_args(OptimizerName))), callable],
     "sampler": [callable, _AUTO],
     "n_warmup_steps": [_COUNT],
     "callbacks": [tuple, list, None],
@@ -93,6 +103,14 @@ def check_parameters(parameters: dict[str, Any], caller: str) -> None:
     ValueError
         Naming the parameter, the accepted values and the value received.
     """
+    contamination = parameters["contamination"]
+    if isinstance(contamination, str):
+        raise ValueError(
+            "contamination must be a float in (0, 0.5] or a threshold object, got "
+            f"{contamination!r}: where the share of outliers is not known, threshold='boundary' "
+            "labels by the sign of the signed distance, threshold='conformal' bounds the rate of "
+            "false alarms"
+        )
     validate_parameter_constraints(CONSTRAINTS, parameters, caller_name=caller)
     for name in ("margin", "regularization", "learning_rate"):
         value = parameters[name]
@@ -101,7 +119,6 @@ def check_parameters(parameters: dict[str, Any], caller: str) -> None:
     for name, value in parameters.items():
         if isinstance(value, bool) and name not in ("novelty", "standardize", "verbose"):
             raise ValueError(f"{name} must be a number, got {value!r}, a bool")
-    contamination = parameters["contamination"]
     if isinstance(contamination, Real) and not isinstance(contamination, (int, float)):
         # PyOD takes any other number for a threshold object.
         raise ValueError(
@@ -114,6 +131,28 @@ def check_parameters(parameters: dict[str, Any], caller: str) -> None:
                 "callbacks must be instances of pyod_lipocc.training.Callback, such as "
                 f"EarlyStopping(), got {callback!r}"
             )
+
+
+def check_threshold(threshold: Any) -> None:
+    """Check a threshold that is set after `fit`: a rule by name, or a number.
+
+    Parameters
+    ----------
+    threshold : object
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    names = get_args(ThresholdName)
+    is_number = isinstance(threshold, Real) and not isinstance(threshold, (bool, np.bool_))
+    if not (threshold in names if isinstance(threshold, str) else is_number):
+        raise ValueError(
+            f"threshold must be a number or one of {', '.join(map(repr, names))}, got {threshold!r}"
+        )
+    if is_number and not math.isfinite(threshold):
+        raise ValueError(f"threshold must be finite, got {threshold!r}")
 
 
 def check_image_shape(image_shape: tuple[int, ...] | list[int] | None, n_features: int) -> None:
@@ -187,12 +226,13 @@ def check_network(network: Any, n_features: int) -> None:
     TypeError
         If the network is not a torch module.
     ValueError
-        If it has no parameters, cannot read rows of this width, or does not answer with one number
-        for each.
+        If it has no parameters, cannot read rows of this width, does not answer with one number for
+        each, or is wrapped for training on several devices.
     """
     required = "network must be a torch.nn.Module that maps (n, d) to (n, 1) or (n,)"
     if not isinstance(network, torch.nn.Module):
         raise TypeError(f"{required}, got {network!r}")
+    check_unwrapped(network)
     if next(network.parameters(), None) is None:
         raise ValueError(f"{required} and has parameters, got {network!r}")
     try:

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from pyod_lipocc._isolation import gradients_possible, isolated
 from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.sampler import Score
@@ -24,6 +25,7 @@ Ascent = Callable[[Score, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor
 """From an objective, points (n, d) and radii (n, 1): its values (n,), and where it rises (n, d)."""
 
 
+@isolated()
 def pgd_l2(
     score: Score,
     X: Tensor,
@@ -94,6 +96,7 @@ def pgd_l2(
     return _attack(search, score, X, radius, direction, domain, batch_size, random_state)
 
 
+@isolated()
 def nes_l2(
     score: Score,
     X: Tensor,
@@ -170,6 +173,7 @@ def _attack(
         raise ValueError(
             f"X must be a matrix of floats (n, d), got {X.dtype} of shape {tuple(X.shape)}"
         )
+    X = gradients_possible(X)
     radii = torch.as_tensor(radius, dtype=X.dtype, device=X.device)
     if radii.ndim > 1 or not bool(((radii >= 0) & radii.isfinite()).all()):
         raise ValueError(f"radius must be one or n finite numbers >= 0, got {radius!r}")

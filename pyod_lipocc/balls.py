@@ -10,6 +10,7 @@ import torch
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc._random import unit_vectors
 from pyod_lipocc.lipschitz import NearestSubspace
 
@@ -28,6 +29,7 @@ _MOVES = 8
 _TOLERANCE = 1e-3  # of the radius of the rolling ball
 
 
+@isolated()
 def inscribed_balls(
     n_features: int,
     *,

@@ -24,6 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc._scaling import Scaling, chunks
 from pyod_lipocc.lipschitz._bounds import frobenius_norm, gamma, product, quotient, total
 from pyod_lipocc.lipschitz._rounding import Prefix, Rounding
@@ -65,6 +66,7 @@ class Certificate:
     scaling: Scaling
 
     @classmethod
+    @isolated()
     def of(cls, network: nn.Module, scaling: Scaling, margin: float) -> Certificate:
         r"""Prove what the weights allow.
 
@@ -107,6 +109,7 @@ class Certificate:
         """Upper bound of |s(x) - s(x')| / |x - x'|, in units of the score per unit of X."""
         return self._per_unit_of_input(product(self.scaling.unit, self.lipschitz))
 
+    @isolated()
     def error(self, X: npt.NDArray[Any]) -> Floats:
         """Bound the rounding error of the scores.
 
@@ -124,6 +127,7 @@ class Certificate:
         norms = [np.linalg.norm(self.scaling.to_network(rows), axis=1) for rows in chunks(X)]
         return self.rounding.at(np.concatenate(norms) * factor)
 
+    @isolated()
     def radius(
         self, X: npt.NDArray[Any], scores: Floats, threshold: float, *, units: str = "input"
     ) -> Floats:

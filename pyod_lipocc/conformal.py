@@ -8,11 +8,14 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyod_lipocc._isolation import isolated
+
 __all__ = ["conformal_p_values", "conformal_threshold", "minimum_calibration"]
 
 Floats = NDArray[np.float64]
 
 
+@isolated()
 def conformal_threshold(
     scores: ArrayLike,
     alpha: float,
@@ -75,6 +78,7 @@ def conformal_threshold(
     return float(calibration[-exceeding]) + _shift(radius, lipschitz_constant)
 
 
+@isolated()
 def conformal_p_values(
     calibration_scores: ArrayLike,
     scores: ArrayLike,

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any
+import warnings
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pyod.models.base import BaseDetector
-from sklearn.utils.validation import check_is_fitted, validate_data
+from scipy.special import erf
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
+from typing_extensions import Self
 
+from pyod_lipocc._confidence import confidence, rejected
 from pyod_lipocc._fitted import FittedMethods
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc._learning import TrainingMethods
 from pyod_lipocc._random import RandomState, local_generator
-from pyod_lipocc._scaling import Scaling, chunks
+from pyod_lipocc._rows import check_rows
+from pyod_lipocc._scaling import chunks
 from pyod_lipocc._thresholds import ThresholdMethods
-from pyod_lipocc._validation import check_image_shape, check_parameters
+from pyod_lipocc._validation import (
+    AutoName,
+    NetworkName,
+    OptimizerName,
+    ThresholdName,
+    check_image_shape,
+    check_parameters,
+)
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.negatives import Proposal
 from pyod_lipocc.sampler import Sampler
-from pyod_lipocc.training import Callback, History, Schedule
+from pyod_lipocc.training import Callback, Schedule
 
 __all__ = ["LipOCC"]
 
 
-class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
+class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
     r"""One-class classifier that learns the signed distance to the support of normal data.
 
     A network f, 1-Lipschitz by construction, is trained with the hinge Kantorovich-Rubinstein loss
@@ -123,10 +137,15 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         -S of the training rows as if they were new: rows that are centres of the network are left
         out of their own score; for images and other networks, from 1,000 rows on, a twentieth,
         at most 1,000, is held out of training and shows by how much the others must be raised.
+    calibration_scores_ : ndarray of shape (n_held_out,)
+        -S of the training rows that were held out of training; empty where none were.
     threshold_ : float
-        Rows with a greater score are labelled 1.
+        Rows with a greater score are labelled 1: see `set_threshold`.
     labels_ : ndarray of shape (n,)
         Labels of the training rows: 1 for outliers.
+    contamination_ : float
+        Share of outliers that PyOD's confidence assumes: `contamination`, or the share of the
+        training rows with the label 1 where another rule gives the labels.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only where X has string column names.
@@ -161,39 +180,27 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
     array([0, 1])
     """
 
-    decision_scores_: npt.NDArray[np.float64]
-    threshold_: float
-    labels_: npt.NDArray[np.int_]
-    n_features_in_: int
-    n_iter_: int
-    history_: History
-    network_: torch.nn.Module
-    margin_: float
-    domain_: Domain
-    scaling_: Scaling
-    lipschitz_constant_: float
-
     def __init__(
         self,
         contamination: Any = 0.1,
         *,
         novelty: bool = False,
-        network: Any = "auto",
-        margin: float | str = "auto",
+        network: NetworkName | torch.nn.Module | Callable[..., torch.nn.Module] = "auto",
+        margin: float | AutoName = "auto",
         regularization: float = 100.0,
-        n_newton_steps: int | str = "auto",
-        domain: Domain | str = "auto",
-        negatives: Proposal | str = "auto",
+        n_newton_steps: int | AutoName = "auto",
+        domain: Domain | AutoName = "auto",
+        negatives: Proposal | AutoName = "auto",
         standardize: bool = True,
-        threshold: str = "contamination",
+        threshold: ThresholdName = "contamination",
         alpha: float = 0.05,
         attack_radius: float = 0.0,
         image_shape: tuple[int, ...] | None = None,
-        max_iter: int | str = "auto",
+        max_iter: int | AutoName = "auto",
         batch_size: int = 256,
-        learning_rate: float | Schedule | str = "auto",
-        optimizer: Any = "adam",
-        sampler: Sampler | str = "auto",
+        learning_rate: float | Schedule | AutoName = "auto",
+        optimizer: OptimizerName | Callable[..., torch.optim.Optimizer] = "adam",
+        sampler: Sampler | AutoName = "auto",
         n_warmup_steps: int = 0,
         callbacks: Sequence[Callback] | None = None,
         device: str | torch.device | None = None,
@@ -224,7 +231,8 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: npt.ArrayLike, y: Any = None) -> LipOCC:
+    @isolated()
+    def fit(self, X: npt.ArrayLike, y: Any = None) -> Self:
         """Learn the signed distance to the support of X.
 
         Parameters
@@ -243,7 +251,9 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
             If a parameter or X is not as documented. The object is then as it was before, as it is
             when fit is interrupted.
         """
-        fitted = self._unfitted_copy()
+        fitted = self._shallow_copy()
+        for name in [name for name in vars(fitted) if name.endswith("_")]:
+            delattr(fitted, name)
         check_parameters(fitted.get_params(deep=False), type(self).__name__)
         rows = fitted._validate(X, reset=True)
         with local_generator(self.random_state) as rng:
@@ -254,7 +264,8 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         self.__dict__ = fitted.__dict__
         return self
 
-    def partial_fit(self, X: npt.ArrayLike, y: Any = None) -> LipOCC:
+    @isolated()
+    def partial_fit(self, X: npt.ArrayLike, y: Any = None) -> Self:
         """Continue training with one pass over new rows; on an unfitted detector, `fit`.
 
         The scaling stays; the domain grows where the rows need it. `decision_scores_`, `labels_`
@@ -276,7 +287,7 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         """
         if not hasattr(self, "network_"):
             return self.fit(X)
-        fitted = copy.copy(self)
+        fitted = self._shallow_copy()
         check_parameters(fitted.get_params(deep=False), type(self).__name__)
         rows = fitted._validate(X, reset=False)
         with local_generator(self.random_state) as rng:
@@ -286,6 +297,7 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         self.__dict__ = fitted.__dict__
         return self
 
+    @isolated()
     def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Score rows: minus the signed distance to the support.
 
@@ -324,13 +336,16 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         confidence : ndarray of shape (n,)
             Only where asked for.
         """
-        if self.threshold == "contamination":
-            return super().predict(X, return_confidence=return_confidence)
-        labels = (self.decision_function(X) > self.threshold_).astype(int)
-        return (labels, self.predict_confidence(X)) if return_confidence else labels
+        scores = self.decision_function(X)
+        labels = self._labels(scores)
+        return (labels, self._confidence(scores, labels)) if return_confidence else labels
 
+    @isolated()
     def predict_proba(
-        self, X: npt.ArrayLike, method: str = "linear", return_confidence: bool = False
+        self,
+        X: npt.ArrayLike,
+        method: Literal["linear", "unify"] = "linear",
+        return_confidence: bool = False,
     ) -> Any:
         """Turn scores into probabilities.
 
@@ -349,26 +364,152 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         confidence : ndarray of shape (n,)
             Only where asked for.
         """
-        # PyOD reads X.shape
-        rows = X if hasattr(X, "shape") else np.asarray(X)
-        return super().predict_proba(rows, method=method, return_confidence=return_confidence)
+        scores = self.decision_function(X)
+        probabilities = self._probabilities(scores, method)
+        if not return_confidence:
+            return probabilities
+        return probabilities, self._confidence(scores, self._labels(scores))
 
-    def _unfitted_copy(self) -> LipOCC:
+    def predict_confidence(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return PyOD's confidence of each label: how likely other training rows give it too.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        confidence : ndarray of shape (n,)
+            In [0, 1].
+
+        References
+        ----------
+        Perini, Vercruyssen & Davis, *Quantifying the confidence of anomaly detectors in their
+        example-wise predictions*, ECML PKDD 2020.
+        """
+        scores = self.decision_function(X)
+        return self._confidence(scores, self._labels(scores))
+
+    def predict_with_rejection(
+        self,
+        X: npt.ArrayLike,
+        T: float = 32,
+        return_stats: bool = False,
+        delta: float = 0.1,
+        c_fp: float = 1,
+        c_fn: float = 1,
+        c_r: float = -1,
+    ) -> Any:
+        """Label rows, or reject labels of low confidence.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        T : float, default=32
+            A label is rejected if its certainty is at most 1 - 2 exp(-T).
+        return_stats : bool, default=False
+            Return `compute_rejection_stats` as well.
+        delta, c_fp, c_fn, c_r : float
+            See `compute_rejection_stats`.
+
+        Returns
+        -------
+        labels : ndarray of int of shape (n,)
+            0 inlier, 1 outlier, -2 rejected.
+        statistics : list of float
+            Only where asked for: the expected rate of rejections, a bound of it, and a bound of the
+            cost.
+        """
+        check_is_fitted(self, "network_")
+        if c_r < 0:
+            warnings.warn(
+                "The cost of rejection must be positive. "
+                "It has been set to the contamination rate.",
+                stacklevel=2,
+            )
+        labels, confidence = self.predict(X, return_confidence=True)
+        self.rejection_threshold_ = 1 - 2 * np.exp(-T)
+        labels[rejected(labels, confidence, T)] = -2
+        if not return_stats:
+            return labels
+        return labels, [*self.compute_rejection_stats(T, delta, c_fp, c_fn, c_r)]
+
+    @isolated()
+    def compute_rejection_stats(
+        self,
+        T: float = 32,
+        delta: float = 0.1,
+        c_fp: float = 1,
+        c_fn: float = 1,
+        c_r: float = -1,
+        verbose: bool = False,
+    ) -> tuple[float, float, float]:
+        """Return how often PyOD expects to reject, and bounds of that rate and of the cost.
+
+        Parameters
+        ----------
+        T : float, default=32
+            As of `predict_with_rejection`.
+        delta : float, default=0.1
+            The bound of the rate holds with probability 1 - delta.
+        c_fp, c_fn, c_r : float
+            Costs of a false alarm, of a miss and of a rejection; negative: `contamination_`.
+        verbose : bool, default=False
+            Print them.
+
+        Returns
+        -------
+        expected_rate, rate_bound, cost_bound : float
+        """
+        check_is_fitted(self, "network_")
+        # PyOD reads the parameter, which a threshold object or `set_threshold` may overrule.
+        effective = self._shallow_copy()
+        effective.contamination = self.contamination_
+        return super(LipOCC, effective).compute_rejection_stats(T, delta, c_fp, c_fn, c_r, verbose)
+
+    def _probabilities(
+        self, scores: npt.NDArray[np.float64], method: str
+    ) -> npt.NDArray[np.float64]:
+        if method == "linear":
+            scaler = MinMaxScaler().fit(self.decision_scores_[:, None])
+            outlier = scaler.transform(scores[:, None]).ravel()
+        elif method == "unify":
+            outlier = erf((scores - self._mu) / (self._sigma * np.sqrt(2)))
+        else:
+            raise ValueError(
+                "method must be one of 'linear', 'unify' for a probability conversion, "
+                f"got {method!r}"
+            )
+        outlier = outlier.clip(0, 1)
+        return np.column_stack((1 - outlier, outlier))
+
+    def _labels(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int_]:
+        if self._by_object:
+            labels: npt.NDArray[np.int_] = self.contamination.predict(scores)
+            return labels
+        return (scores > self.threshold_).astype(int)
+
+    @isolated()
+    def _confidence(
+        self, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int_]
+    ) -> npt.NDArray[np.float64]:
+        return confidence(np.sort(self.decision_scores_), self.contamination_, scores, labels)
+
+    def _shallow_copy(self) -> Self:
         twin = object.__new__(type(self))
-        twin.__dict__ = {
-            name: value for name, value in vars(self).items() if not name.endswith("_")
-        }
+        twin.__dict__ |= vars(self)
         return twin
 
     def _validate(self, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any]:
-        rows = validate_data(self, X, reset=reset, dtype="numeric")
-        if rows.dtype.kind not in "biuf":
-            raise ValueError(f"X must hold real numbers, got {rows.dtype}")
+        rows = check_rows(self, X, reset=reset)
         check_image_shape(self.image_shape, rows.shape[1])
         return rows
 
-    def _score(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        device = next(self.network_.parameters()).device
+    def _score(
+        self, X: npt.NDArray[Any], network: torch.nn.Module | None = None
+    ) -> npt.NDArray[np.float64]:
+        network = self._network() if network is None else network
+        device = next(network.parameters()).device
         scores = np.empty(len(X))
         start = 0
         # a bar appears where scoring takes more than a second
@@ -378,13 +519,27 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods, BaseDetector):
         ):
             for rows in chunks(X):
                 z = torch.from_numpy(self.scaling_.to_network(rows)).to(device)
-                scores[start : start + len(rows)] = self.network_(z).reshape(-1).cpu().numpy()
+                scores[start : start + len(rows)] = network(z).reshape(-1).cpu().numpy()
                 start += len(rows)
                 bar.update(len(rows))
-        return self.margin_ - self.scaling_.unit * scores
+        found: npt.NDArray[np.float64] = self.margin_ - self.scaling_.unit * scores
+        return found
 
-    def __getstate__(self) -> Mapping[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "network_" in state:
-            state["network_"] = copy.deepcopy(state["network_"]).cpu()
+            state["network_"] = copy.deepcopy(state["network_"]).cpu().eval()
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Files and pickles of earlier versions lack these.
+        if "threshold_" in state and "contamination_" not in state:
+            by_object = not isinstance(state["contamination"], Real)
+            state = state | {
+                "calibration_scores_": np.empty(0),
+                "contamination_": float(
+                    np.mean(state["labels_"]) if by_object else state["contamination"]
+                ),
+                "_by_object": by_object and state["threshold"] == "contamination",
+            }
+        super().__setstate__(state)

@@ -18,7 +18,7 @@ def _as_tensor(value: Any) -> Tensor:
     """Return an own float64 copy of numbers given in any form."""
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.detach().clone()
-    return torch.tensor(np.asarray(value, dtype=np.float64))
+    return torch.tensor(np.asarray(value, dtype=np.float64), device="cpu")
 
 
 class Domain(abc.ABC):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyod_lipocc._isolation import gradients_possible, isolated
 from pyod_lipocc.sampler import Score
 from pyod_lipocc.synthesis import counterfactual
 
@@ -14,6 +15,7 @@ __all__ = ["explain"]
 _FIRST_NODES = 8
 
 
+@isolated()
 def explain(
     score: Score,
     X: Tensor,
@@ -85,8 +87,8 @@ def explain(
             f"baseline must have the shape {tuple(X.shape)} of X or of one of its rows, "
             f"got {tuple(baseline.shape)}"
         )
-    rows = X.detach().split(batch_size)
-    starts = baseline.detach().to(X).expand_as(X).split(batch_size)
+    rows = torch.split(gradients_possible(X).detach(), batch_size)
+    starts = torch.split(gradients_possible(baseline).detach().to(X).expand_as(X), batch_size)
     return torch.cat(
         [
             _contributions(score, x, c, tolerance, max_nodes)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from pyod_lipocc import __version__
+from pyod_lipocc._atomic import write_atomically
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc._onnx import Graph, add_layer, import_onnx
 from pyod_lipocc.detector import LipOCC
 from pyod_lipocc.lipschitz.networks import fold
-from pyod_lipocc.persistence import write_atomically
 
 __all__ = ["Scorer", "to_onnx", "to_torch"]
 
@@ -28,6 +30,13 @@ FARTHEST = {torch.float32: 1e16, torch.float64: 1e140}
 
 class Scorer(nn.Module):
     """Maps raw rows to scores: the scaling, the network and the margin of a fitted detector.
+
+    It stays in evaluation mode: `train` changes nothing. `float` and `double` change the precision
+    of all but the scaling; other precisions are refused. `torch.autocast` does not apply to it.
+
+    torch exports, traces and compiles it for any number of rows, and `torch.func` transforms it.
+    These hold the heights of all rows above all components of a `NearestSubspace` at once: give
+    them some thousand rows at a time. `torch.autocast` applies to what `torch.jit` has traced.
 
     Parameters
     ----------
@@ -55,8 +64,7 @@ class Scorer(nn.Module):
         super().__init__()
         scaling = detector.scaling_
         device = next(detector.network_.parameters()).device
-        self.network = fold(copy.deepcopy(detector.network_)).to(dtype)
-        self.farthest = FARTHEST[dtype]
+        self.network = fold(detector.network_).to(dtype)
         numbers = {
             "location": (scaling.location, torch.float64),
             "scale": (scaling.scale, torch.float64),
@@ -66,6 +74,33 @@ class Scorer(nn.Module):
         }
         for name, (value, precision) in numbers.items():
             self.register_buffer(name, torch.tensor(value, dtype=precision, device=device))
+        self.eval()
+
+    @property
+    def farthest(self) -> float:
+        """Largest coordinate in the network's units, whose square does not overflow."""
+        return FARTHEST[self.margin.dtype]
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever is asked for: this is a score, not to be trained."""
+        return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Convert as `to`, `float`, `cuda` and the like demand; the scaling stays in float64."""
+        dtype = fn(torch.zeros_like(self.margin)).dtype
+        if dtype not in FARTHEST:
+            raise ValueError(
+                f"dtype must be torch.float64 or torch.float32, got {dtype}: the smallest scorer "
+                "is that of to_torch(torch.float32)"
+            )
+        scaling = {"location": self.location, "scale": self.scale}
+        convert: Callable[..., Any] = super()._apply  # has no types
+        convert(fn, recurse)
+        for name, value in scaling.items():
+            converted = getattr(self, name)
+            if converted.dtype != value.dtype:
+                setattr(self, name, value.to(converted.device))
+        return self
 
     def forward(self, X: Tensor) -> Tensor:
         """Score rows.
@@ -81,10 +116,13 @@ class Scorer(nn.Module):
             As `LipOCC.decision_function`; nan for rows that hold nan or inf, which it refuses.
         """
         z = ((X - self.location) / self.scale).clamp(-self.farthest, self.farthest)
-        scores = self.margin - self.unit * self.network(z.to(self.margin.dtype)).reshape(-1)
+        with torch.autocast(X.device.type, enabled=False):
+            f: Tensor = self.network(z.to(self.margin.dtype))
+        scores = self.margin - self.unit * f.reshape(-1)
         return scores.masked_fill(~X.isfinite().all(dim=1), torch.nan)
 
 
+@isolated()
 def to_torch(detector: LipOCC, dtype: torch.dtype = torch.float64) -> Scorer:
     """Return a torch module that maps raw rows to scores and needs no detector.
 
@@ -123,6 +161,7 @@ def to_torch(detector: LipOCC, dtype: torch.dtype = torch.float64) -> Scorer:
     return Scorer(detector, dtype)
 
 
+@isolated()
 def to_onnx(
     detector: LipOCC,
     path: str | os.PathLike[str],

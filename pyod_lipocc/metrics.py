@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from pyod_lipocc._isolation import isolated
+
 __all__ = [
     "best_threshold_accuracy",
     "certified_accuracy_score",
@@ -23,6 +25,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 
+@isolated()
 def certified_roc_auc_score(
     y_true: ArrayLike,
     scores: ArrayLike,
@@ -78,6 +81,7 @@ def certified_roc_auc_score(
     return auroc if auroc.ndim else float(auroc)
 
 
+@isolated()
 def certified_roc_auc_curve(
     y_true: ArrayLike,
     scores: ArrayLike,
@@ -128,6 +132,7 @@ def certified_roc_auc_curve(
     return radii, np.asarray(auroc)
 
 
+@isolated()
 def certified_error_rates(
     y_true: ArrayLike,
     scores: ArrayLike,
@@ -188,6 +193,7 @@ def certified_error_rates(
     return (false_alarms, misses) if shifts.ndim else (float(false_alarms), float(misses))
 
 
+@isolated()
 def certified_accuracy_score(
     y_true: ArrayLike,
     scores: ArrayLike,
@@ -226,6 +232,7 @@ def certified_accuracy_score(
     return accuracy if accuracy.ndim else float(accuracy)
 
 
+@isolated()
 def best_threshold_accuracy(y_true: ArrayLike, scores: ArrayLike) -> float:
     """Highest accuracy that any threshold on the scores reaches.
 
@@ -262,6 +269,7 @@ def best_threshold_accuracy(y_true: ArrayLike, scores: ArrayLike) -> float:
     return float(correct / len(y))
 
 
+@isolated()
 def eikonal_error(gradients: ArrayLike) -> float:
     r"""Mean of :math:`|1 - \|g\|_2|` over gradients g: 0 for a distance function.
 
@@ -289,6 +297,7 @@ def eikonal_error(gradients: ArrayLike) -> float:
     return float(np.abs(1.0 - np.linalg.norm(g, axis=1)).mean())
 
 
+@isolated()
 def sdf_rmse(predicted: ArrayLike, true: ArrayLike, *, band: float | None = None) -> float:
     r"""Root mean square error of a signed distance.
 
@@ -327,6 +336,7 @@ def sdf_rmse(predicted: ArrayLike, true: ArrayLike, *, band: float | None = None
     return float(np.sqrt(np.mean((p - t) ** 2)))
 
 
+@isolated()
 def chamfer_distance(first: ArrayLike, second: ArrayLike) -> float:
     """Mean distance from a point of either set to the nearest point of the other.
 
@@ -357,6 +367,7 @@ def chamfer_distance(first: ArrayLike, second: ArrayLike) -> float:
     return float(forth.mean() + back.mean()) / 2
 
 
+@isolated()
 def hausdorff_distance(first: ArrayLike, second: ArrayLike) -> float:
     """Largest distance from a point of either set to the nearest point of the other.
 

@@ -117,7 +117,7 @@ def shuffled_marginals(x: Tensor, domain: Domain, generator: torch.Generator) ->
     >>> torch.equal(z.sort(dim=0).values, x)
     True
     """
-    keys = torch.rand(x.shape, generator=generator, device=x.device)
+    keys = torch.rand(x.shape, generator=generator, dtype=torch.float32, device=x.device)
     return domain.project(x.gather(0, keys.argsort(0)))
 
 

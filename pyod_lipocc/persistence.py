@@ -15,10 +15,8 @@ import hashlib
 import inspect
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from numbers import Integral, Real
-from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -29,7 +27,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from pyod_lipocc import __version__
+from pyod_lipocc._atomic import check_regular, write_atomically
 from pyod_lipocc._codec import Decoder, Encoder
+from pyod_lipocc._isolation import isolated
+from pyod_lipocc._state import DetectorState
 from pyod_lipocc._validation import check_device, check_parameters
 from pyod_lipocc.detector import LipOCC
 
@@ -41,9 +42,10 @@ FORMAT = 1
 _KEY = "pyod_lipocc"
 _LONGEST_HEADER = 100_000_000  # as in the safetensors library
 _N_PROBES = 16
-_HINTS = inspect.get_annotations(LipOCC, eval_str=True)
+_HINTS = inspect.get_annotations(DetectorState, eval_str=True)
 
 
+@isolated()
 def save(detector: LipOCC, path: str | os.PathLike[str]) -> None:
     """Write a fitted detector to one file.
 
@@ -59,7 +61,7 @@ def save(detector: LipOCC, path: str | os.PathLike[str]) -> None:
         Sequential, Flatten, Unflatten, Identity, ReLU, Sigmoid and Tanh. The parameter `device` is
         not saved: it belongs to the machine.
     path : str or path-like
-        An existing file is replaced.
+        An existing file is replaced and keeps its mode; a link is followed.
 
     Raises
     ------
@@ -70,7 +72,7 @@ def save(detector: LipOCC, path: str | os.PathLike[str]) -> None:
         a threshold object: the message says where. A parameter that only `fit` needs can be set to
         another value first, ``detector.set_params(callbacks=None)``; pickles hold everything.
     OSError
-        If the file cannot be written.
+        If the file cannot be written, or the path is that of a directory, FIFO, socket or device.
 
     Examples
     --------
@@ -99,6 +101,7 @@ def save(detector: LipOCC, path: str | os.PathLike[str]) -> None:
     write_atomically(path, packed)
 
 
+@isolated()
 def load(
     path: str | os.PathLike[str],
     device: str | torch.device | None = None,
@@ -140,27 +143,6 @@ def load(
         raise ValueError(f"{path} does not hold a {kind.__name__}: {error!r}") from error
     detector.device = device
     return detector
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file that is never seen in part: a new one beside it takes its place at the end."""
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # elsewhere folders cannot be opened
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _describe(detector: LipOCC) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -224,12 +206,14 @@ def _digest(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> st
     digest = hashlib.sha256(json.dumps(description).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        if tensor.numel():  # an empty one has strides that cannot be viewed
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
     """Read a file that is as long as its header says; of any other no more than the header."""
+    check_regular(path)  # opening a FIFO would wait for a writer
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         prefix = file.read(8)

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pyod_lipocc._isolation import gradients_possible, isolated
 from pyod_lipocc.domains import Domain
 
 __all__ = ["Sampler", "Score", "newton_raphson", "signed"]
@@ -37,6 +38,7 @@ def signed(residual: Tensor) -> Tensor:
     return residual
 
 
+@isolated()
 def newton_raphson(
     score: Score,
     proposals: Tensor,
@@ -99,6 +101,7 @@ def newton_raphson(
     -0.5
     """
     low, high = step_range
+    proposals = gradients_possible(proposals)
     u = torch.rand(
         len(proposals),
         1,

@@ -9,6 +9,7 @@ import torch
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc._random import global_seed
 from pyod_lipocc.lipschitz import GaussianBlur, Mean, NearestSubspace
 
@@ -25,6 +26,7 @@ _SETTLED = 0.995  # share of the rows that keep their component
 _BATCH = 1024
 
 
+@isolated()
 @torch.no_grad()
 def prototypes(rows: Tensor, n_nearest: int, *, isolation: float = 0.0) -> NearestSubspace:
     r"""Build the mean distance to the nearest rows, every row a centre: nearest neighbours.
@@ -58,6 +60,7 @@ def prototypes(rows: Tensor, n_nearest: int, *, isolation: float = 0.0) -> Neare
     return network
 
 
+@isolated()
 def principal_subspace(rows: Tensor, variance: float = 0.9) -> NearestSubspace:
     """Build the distance to the subspace that holds a share of the variance: PCA's residual.
 
@@ -100,6 +103,7 @@ def _components(rows: Tensor, labels: Tensor, q: int, network: NearestSubspace) 
         network.contraction[k] = (rest / variances.clamp_min(1e-30)).sqrt().clamp(max=1)
 
 
+@isolated()
 @torch.no_grad()
 def k_subspaces(
     rows: Tensor, n_components: int, n_directions: int, n_nearest: int, seed: int
@@ -150,6 +154,7 @@ def _nearest(network: NearestSubspace, rows: Tensor) -> Tensor:
     return torch.cat([network.nearest(x, network.coordinates(x)) for x in batches]).squeeze(1)
 
 
+@isolated()
 def nearest_subspace(
     n_features: int,
     *,

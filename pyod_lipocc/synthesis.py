@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pyod_lipocc._isolation import gradients_possible, isolated
 from pyod_lipocc._numbers import check_number
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.sampler import Score, newton_raphson
@@ -25,6 +26,7 @@ _LEAST_TURN = 1e-9  # share of the way to the goal at which a segment counts as 
 _SEED = 0
 
 
+@isolated()
 def sample(
     score: Score,
     proposals: int | Tensor,
@@ -92,7 +94,7 @@ def sample(
     if not isinstance(proposals, Tensor):
         proposals = domain.sample(proposals, generator)
     moved = []
-    for z in proposals.split(batch_size):
+    for z in torch.split(proposals, batch_size):
         for step in range(n_steps):
             share = eta / (n_steps - step * eta)
             z = newton_raphson(
@@ -127,6 +129,7 @@ class Counterfactuals(NamedTuple):
     lower_bound: Tensor
 
 
+@isolated()
 def counterfactual(
     score: Score,
     X: Tensor,
@@ -205,7 +208,9 @@ def counterfactual(
         raise ValueError(f"lipschitz_constant must be > 0, got {lipschitz_constant!r}")
     generator = torch.Generator(X.device).manual_seed(_SEED)
     found = []
-    for x in X.detach().split(batch_size):
+    if anchors is not None:
+        anchors = gradients_possible(anchors)
+    for x in torch.split(gradients_possible(X).detach(), batch_size):
         side = _Side.of(score, level, x, generator)
         gap = side.excess(x)
         # A bound above 1, which may be infinite, tells nothing of how far to look.

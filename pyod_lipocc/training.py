@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc._numbers import check_number
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz.networks import frozen, parameter_groups
@@ -36,6 +37,7 @@ Schedule = Callable[[float], float]
 """Maps the progress of training, in [0, 1), to the learning rate."""
 
 _BLOCK = 1024  # steps
+_WRAPPERS = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
 
 
 @dataclass(frozen=True)
@@ -294,6 +296,27 @@ class WeightAveraging(Callback):
         del self._network, self._averages
 
 
+def check_unwrapped(network: nn.Module) -> None:
+    """Refuse a network that a library has wrapped for training on several devices.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Raises
+    ------
+    ValueError
+        If it, or a module in it, is such a wrapper.
+    """
+    wrapped = [type(m).__name__ for m in network.modules() if type(m).__name__ in _WRAPPERS]
+    if wrapped:
+        raise ValueError(
+            f"network must be a plain module, got one wrapped in {wrapped[0]}, which does not see "
+            "the gradients that the optimisers on the Stiefel manifold form: the copies of the "
+            "network would drift apart. Pass network.module"
+        )
+
+
 def _gradient_step(
     network: nn.Module,
     x: Tensor,
@@ -311,7 +334,7 @@ def _gradient_step(
         on_data, on_negatives = f.split((n, len(z)))
         total = loss(on_data).mean() + loss(-on_negatives).mean()
         optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward(total)
         optimizer.step()
     with torch.no_grad():
         assert points.grad is not None
@@ -332,6 +355,7 @@ def _gradient_step(
         )
 
 
+@isolated()
 def train(
     network: nn.Module,
     batches: Iterable[Tensor],
@@ -358,7 +382,7 @@ def train(
     Parameters
     ----------
     network : torch.nn.Module
-        f, from (n, d) to (n, 1) or (n,).
+        f, from (n, d) to (n, 1) or (n,). In training mode until the end.
     batches : iterable of Tensor of shape (n, d)
         Data in the network's units, on its device. Training ends with it, or after `max_iter`
         steps.
@@ -390,6 +414,11 @@ def train(
     -------
     history : History
 
+    Raises
+    ------
+    ValueError
+        If the network is wrapped for training on several devices.
+
     Examples
     --------
     >>> from functools import partial
@@ -407,11 +436,15 @@ def train(
     >>> bool(history.loss[-1] < history.loss[0])
     True
     """
+    check_unwrapped(network)
     names = [field.name for field in fields(History)]
     # Blocks: a small tensor kept from each step would hold the memory around it.
     blocks = [torch.empty(0, len(names))]
     n_steps = 0
     with ExitStack() as ending:
+        for module in [module for module in network.modules() if not module.training]:
+            ending.callback(setattr, module, "training", False)
+        network.train()
         for callback in callbacks:
             callback.begin(max_iter, network)
             ending.callback(callback.end)

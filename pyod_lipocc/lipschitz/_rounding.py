@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
 from pyod_lipocc.lipschitz._bounds import (
     frobenius_norm,
@@ -62,6 +63,7 @@ class Rounding:
         return np.nextafter(self.constant + np.nextafter(self.slope * norms, np.inf), np.inf)
 
 
+@isolated()
 @torch.no_grad()
 def rounding_bound(network: nn.Module, n_features: int) -> Rounding:
     r"""Bound how far the computed output of a network is from its output in exact arithmetic.

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from torch import nn
 
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
 from pyod_lipocc.lipschitz._bounds import (
     product,
@@ -56,6 +57,7 @@ class StiefelLayer(Protocol):
     def stiefel_weights(self) -> list[nn.Parameter]:
         """Return the parameters that an optimiser must keep on the manifold."""
 
+    @isolated()
     def polish(self) -> None:
         """Retract these weights in their present precision, in place."""
 
@@ -102,15 +104,13 @@ def polish(network: nn.Module) -> None:
 
 
 def computes_as(module: nn.Module, known: type[T]) -> TypeGuard[T]:
-    """Tell whether a module computes what the known class computes: a subclass or hook may not."""
-    return (
-        isinstance(module, known)
-        and all(
-            getattr(type(module), name, None) is getattr(known, name, None)
-            for name in _COMPUTATIONS
-        )
-        and not (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
-    )
+    """Tell whether a module is of the known class itself, with its methods as they are.
+
+    A subclass, a hook or a method that an instance replaces may compute anything.
+    """
+    replaced = any(callable(getattr(known, name, None)) for name in vars(module))
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return type(module) is known and not (replaced or hooked)
 
 
 def fold(network: nn.Module) -> nn.Module:
@@ -125,7 +125,8 @@ def fold(network: nn.Module) -> nn.Module:
     folded : torch.nn.Module
         New, frozen, in evaluation mode. In sequences, orthogonal layers are torch's linear layers
         and convolutions, with the weights as they are used; all other modules are copied, as are
-        convolutions whose padding torch's do not have.
+        convolutions whose padding torch's do not have. No nearest-subspace network passes over a
+        component, in either mode.
 
     Examples
     --------
@@ -136,7 +137,11 @@ def fold(network: nn.Module) -> nn.Module:
       (2): Linear(in_features=8, out_features=1, bias=True)
     )
     """
-    return _folded(network).eval().requires_grad_(False)
+    folded = _folded(network).eval().requires_grad_(False)
+    for module in folded.modules():
+        if isinstance(module, NearestSubspace):
+            module.leave_one_out = False
+    return folded
 
 
 def _folded(module: nn.Module) -> nn.Module:
@@ -145,7 +150,7 @@ def _folded(module: nn.Module) -> nn.Module:
     if computes_as(module, OrthogonalLinear):
         return module.fold()
     if computes_as(module, ReshapedConv2d) or computes_as(module, OrthogonalConv2d):
-        return module.fold()
+        return copy.deepcopy(module.fold())
     return copy.deepcopy(module)
 
 
@@ -201,6 +206,7 @@ def _is_plain(module: nn.Conv2d) -> bool:
     )
 
 
+@isolated()
 def lipschitz_bound(network: nn.Module) -> float:
     """Bound the l2 Lipschitz constant of a network by composition of its layers' bounds.
 
@@ -247,17 +253,6 @@ def lipschitz_bound(network: nn.Module) -> float:
         return math.inf if getattr(network, "dim", -1) == 0 else 1.0
     return math.inf
 
-
-_COMPUTATIONS = (
-    "combine",
-    "coordinates",
-    "forward",
-    "heights",
-    "kernel",
-    "lipschitz_bound",
-    "nearest",
-    "shrinkage",
-)
 
 _CONTRACTIONS: tuple[type[nn.Module], ...] = (
     FullSort,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc.stiefel._gradients import COORDINATES, gradient_by_coordinates
 from pyod_lipocc.stiefel._manifold import (
     is_square,
@@ -43,6 +44,7 @@ class _OnStiefel(torch.optim.Optimizer):
     :math:`O(\|D\|^2)`: the retraction of a short D projects it, too. A long one is projected first.
     """
 
+    @isolated()
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Take one step; the marked weights are on the manifold before and after it."""

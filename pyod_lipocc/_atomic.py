@@ -1,0 +1,103 @@
+"""Files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+__all__ = ["check_regular", "write_atomically"]
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_regular(path: str | os.PathLike[str]) -> os.stat_result | None:
+    """Refuse what is not a regular file, at the end of all links.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    status : os.stat_result or None
+        None where there is nothing.
+
+    Raises
+    ------
+    OSError
+        If there is a directory, FIFO, socket or device, or links lead in a circle.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        refusal = IsADirectoryError if stat.S_ISDIR(status.st_mode) else OSError
+        raise refusal(f"path must be a regular file or a new one, got {str(path)!r}, {kind}")
+    return status
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file that is never seen in part: a new one beside it takes its place at the end.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A link is followed. A file that exists keeps its mode, and its owner where the system
+        permits; a new one has the mode that the umask leaves.
+    content : bytes
+
+    Raises
+    ------
+    OSError
+        If the path is not that of a regular file or a new one, or cannot be written. Nothing is
+        left behind.
+    """
+    replaced = check_regular(path)
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        # Until the mode is set nobody else may read what may be private.
+        descriptor = os.open(
+            temporary,
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0),
+            0o666 if replaced is None else 0o600,
+        )
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+    try:
+        with open(descriptor, "wb") as file:
+            if replaced is not None:
+                _take_after(temporary, replaced)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # elsewhere folders cannot be opened
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _take_after(path: Path, model: os.stat_result) -> None:
+    """Give a file the owner and the mode of another."""
+    if hasattr(os, "chown"):
+        # Only root may give files away.
+        with contextlib.suppress(PermissionError):
+            os.chown(path, model.st_uid, model.st_gid)
+    os.chmod(path, stat.S_IMODE(model.st_mode))

@@ -1,0 +1,145 @@
+"""The settings under which the package computes, whatever surrounds a call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["gradients_possible", "isolated", "one_thread"]
+
+_DEVICE_TYPES = ("cpu", "cuda", "xpu", "mps")
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Compute, until the end of the context, as a fresh process would.
+
+    Every public function that computes enters this context, as a decorator. Autograd records,
+    `torch.inference_mode` and autocast are off, new tensors are float32 on the CPU unless told
+    otherwise, products of float32 are computed as such, and numpy warns as it does by default.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        for kind in _DEVICE_TYPES:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.empty(0).device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        stack.enter_context(_PRECISION)
+        yield
+
+
+def gradients_possible(tensor: Tensor) -> Tensor:
+    """Return the tensor, or a copy if `torch.inference_mode` made it: autograd refuses those."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+class _Shared:
+    """Settings that all threads of the process share.
+
+    The first thread that enters sets them, the last one that leaves restores them.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the present settings.
+    write : callable
+        Takes settings.
+    wanted : tuple
+        The settings while a thread is inside.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], tuple[Any, ...]],
+        write: Callable[[tuple[Any, ...]], None],
+        wanted: tuple[Any, ...],
+    ) -> None:
+        self._read, self._write, self._wanted = read, write, wanted
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._found = wanted
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._found = self._read()
+                if self._found != self._wanted:
+                    self._write(self._wanted)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._found != self._wanted:
+                self._write(self._found)
+
+
+# Before torch 2.9 one setting spoke for all products; now torch refuses to read it where a newer
+# one is in use.
+_BACKENDS: tuple[Any, ...] = (
+    (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv, torch.backends.cuda.matmul)
+    if hasattr(torch.backends.mkldnn, "matmul")
+    else ()
+)
+
+
+def _read_precision() -> tuple[Any, ...]:
+    if not _BACKENDS:
+        return torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    # A backend without a setting of its own computes float32 as such.
+    products = (backend.fp32_precision.replace("none", "ieee") for backend in _BACKENDS)
+    return torch.get_default_dtype(), *products
+
+
+def _write_precision(precision: tuple[Any, ...]) -> None:
+    dtype, *products = precision
+    torch.set_default_dtype(dtype)
+    if not _BACKENDS:
+        torch.set_float32_matmul_precision(*products)
+    for backend, product in zip(_BACKENDS, products, strict=False):
+        backend.fp32_precision = product
+
+
+_PRECISION = _Shared(
+    _read_precision,
+    _write_precision,
+    (torch.float32, *(["ieee"] * len(_BACKENDS) or ["highest"])),
+)
+
+
+class _OneThread:
+    """Lets torch compute in the calling thread alone.
+
+    OpenMP keeps the number of threads for each thread that calls it; torch keeps another for the
+    threads to come, which the last thread that leaves must restore.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._found = 1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._found = torch.get_num_threads()
+            self._inside += 1
+            torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            torch.set_num_threads(self._found)
+
+
+one_thread = _OneThread()
+"""Context in which torch computes in the calling thread alone."""

@@ -1,0 +1,81 @@
+"""What every part of the detector may read: its parameters and what a fit has left."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pyod_lipocc._pyod import BaseDetector
+from pyod_lipocc._random import RandomState
+from pyod_lipocc._scaling import Scaling
+from pyod_lipocc._validation import AutoName, NetworkName, OptimizerName, ThresholdName
+from pyod_lipocc.domains import Domain
+from pyod_lipocc.negatives import Proposal
+from pyod_lipocc.sampler import Sampler
+from pyod_lipocc.training import Callback, History, Schedule
+
+__all__ = ["DetectorState"]
+
+
+class DetectorState(BaseDetector):
+    """Parameters and fitted attributes of `LipOCC`, which documents them."""
+
+    novelty: bool
+    network: NetworkName | torch.nn.Module | Callable[..., torch.nn.Module]
+    margin: float | AutoName
+    regularization: float
+    n_newton_steps: int | AutoName
+    domain: Domain | AutoName
+    negatives: Proposal | AutoName
+    standardize: bool
+    threshold: ThresholdName
+    alpha: float
+    attack_radius: float
+    image_shape: tuple[int, ...] | None
+    max_iter: int | AutoName
+    batch_size: int
+    learning_rate: float | Schedule | AutoName
+    optimizer: OptimizerName | Callable[..., torch.optim.Optimizer]
+    sampler: Sampler | AutoName
+    n_warmup_steps: int
+    callbacks: Sequence[Callback] | None
+    device: str | torch.device | None
+    random_state: RandomState
+    verbose: int
+
+    decision_scores_: npt.NDArray[np.float64]
+    calibration_scores_: npt.NDArray[np.float64]
+    threshold_: float
+    contamination_: float
+    labels_: npt.NDArray[np.int_]
+    n_features_in_: int
+    n_iter_: int
+    history_: History
+    network_: torch.nn.Module
+    margin_: float
+    domain_: Domain
+    scaling_: Scaling
+    lipschitz_constant_: float
+
+    @abstractmethod
+    def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Score rows: minus the signed distance to the support."""
+
+    @abstractmethod
+    def _network(self) -> torch.nn.Module:
+        """Return the network in evaluation mode, whatever a parent module has made of it."""
+
+    @abstractmethod
+    def _validate(self, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any]:
+        """Return the rows as an array of real numbers, or say what is wrong with them."""
+
+    @abstractmethod
+    def _score(
+        self, X: npt.NDArray[Any], network: torch.nn.Module | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Score validated rows."""
