@@ -181,7 +181,7 @@ def resolve_network(
     given = {"image_shape": image_shape, **of_data}
     fixed = getattr(builder, "keywords", {})  # of functools.partial
     keywords = {key: given[key] for key in given if key in taken and key not in fixed}
-    built = builder(n_features, generator=generator, **keywords)
+    built: torch.nn.Module = builder(n_features, generator=generator, **keywords)
     check_network(built, n_features)
     return built
 
@@ -208,7 +208,8 @@ def leaves_own_rows_out(network: Any, image_shape: tuple[int, ...] | None) -> bo
     -------
     leaves_out : bool
     """
-    builder, keywords = _builder(network), {"image_shape": image_shape}
+    builder: Any = _builder(network)
+    keywords: dict[str, Any] = {"image_shape": image_shape}
     while isinstance(builder, partial):
         builder, keywords = builder.func, builder.keywords | keywords
     of_tables = keywords["image_shape"] is None and not keywords.get("n_components")

@@ -12,7 +12,7 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -283,7 +283,7 @@ class Decoder:
             return [self.decode(item) for item in node]
         if not isinstance(node, dict):
             return node
-        kinds = {
+        kinds: dict[str, Callable[[], Any]] = {
             "float": lambda: float(node["value"]),
             "tuple": lambda: tuple(self.decode(node["items"])),
             "dict": lambda: self.decode_values(node["items"]),

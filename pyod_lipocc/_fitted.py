@@ -232,7 +232,9 @@ class FittedMethods(DetectorState):
         """
         from pyod_lipocc.persistence import load
 
-        return load(path, device, kind=cls)  # type: ignore[arg-type]
+        kind: Any = cls
+        loaded: Self = load(path, device, kind=kind)
+        return loaded
 
     @isolated()
     def to_torch(self, dtype: torch.dtype = torch.float64) -> Scorer:
@@ -284,7 +286,8 @@ class FittedMethods(DetectorState):
             yield torch.from_numpy(self.scaling_.to_network(rows)).to(device)
 
     def _to_input(self, z: torch.Tensor) -> npt.NDArray[np.float64]:
-        return self.scaling_.location + self.scaling_.scale * z.cpu().numpy()
+        X: npt.NDArray[np.float64] = self.scaling_.location + self.scaling_.scale * z.cpu().numpy()
+        return X
 
     def _signed(self) -> Score:
         """Return S in the network's units."""

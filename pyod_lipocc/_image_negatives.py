@@ -244,7 +244,8 @@ def _symmetries(image_shape: tuple[int, ...], device: torch.device) -> Tensor:
         if view.shape == pixels.shape
     ]
     # Sorted: the identity comes first.
-    return torch.stack(symmetries).unique(dim=0)[1:]
+    distinct: Tensor = torch.unique(torch.stack(symmetries), dim=0)
+    return distinct[1:]
 
 
 def _check_image_shape(image_shape: tuple[int, ...]) -> None:

@@ -85,9 +85,10 @@ class _Shared:
 
 # Before torch 2.9 one setting spoke for all products; now torch refuses to read it where a newer
 # one is in use.
+_backends: Any = torch.backends
 _BACKENDS: tuple[Any, ...] = (
-    (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv, torch.backends.cuda.matmul)
-    if hasattr(torch.backends.mkldnn, "matmul")
+    (_backends.mkldnn.matmul, _backends.mkldnn.conv, _backends.cuda.matmul)
+    if hasattr(_backends.mkldnn, "matmul")
     else ()
 )
 

@@ -151,7 +151,9 @@ class TrainingMethods(DetectorState):
         """Run Algorithm 2 in float32 and in the network's units; keep the network in float64."""
         device = next(network.parameters()).device
         network = network.float().train()
-        optimizer = _OPTIMIZERS.get(self.optimizer, self.optimizer)
+        optimizer = (
+            _OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
+        )
         margin = self.margin_ / self.scaling_.unit
         domain = self.scaling_.domain_to_network(self.domain_).to(torch.float32, device)
         generator = torch_generator(rng, device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
             self, X: npt.ArrayLike, y: npt.ArrayLike, scoring: str = "roc_auc_score"
         ) -> float: ...
         def predict_proba(
-            self, X: npt.ArrayLike, method: str = "linear", return_confidence: bool = False
+            self,
+            X: npt.ArrayLike,
+            method: Literal["linear", "unify"] = "linear",
+            return_confidence: bool = False,
         ) -> Any: ...
         def compute_rejection_stats(
             self,

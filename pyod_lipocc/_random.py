@@ -108,7 +108,8 @@ def global_seed(seed: int) -> Iterator[None]:
     ----------
     seed : int
     """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if in_use else ()
     with torch.random.fork_rng(devices=devices):
         # torch.manual_seed would seed GPUs that come into use later
         torch.default_generator.manual_seed(seed)
@@ -142,4 +143,5 @@ def unit_vectors(n: int, d: int, generator: np.random.Generator) -> npt.NDArray[
     vectors : ndarray of shape (n, d)
     """
     gaussian = generator.standard_normal((n, d))
-    return gaussian / np.linalg.norm(gaussian, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float64] = gaussian / np.linalg.norm(gaussian, axis=1, keepdims=True)
+    return unit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,11 @@ class DetectorState(BaseDetector):
     domain_: Domain
     scaling_: Scaling
     lipschitz_constant_: float
+
+    @property
+    def _share_of_outliers(self) -> float:
+        """Contamination as a number; PyOD's default where an object finds the threshold."""
+        return float(self.contamination) if isinstance(self.contamination, Real) else 0.1
 
     @abstractmethod
     def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -133,7 +133,8 @@ class ThresholdMethods(DetectorState):
 
     def _process_decision_scores(self) -> Self:
         """Set what PyOD derives from the training scores, by the rule of the parameters."""
-        self._mu, self._sigma = np.mean(self.decision_scores_), np.std(self.decision_scores_)
+        self._mu = float(np.mean(self.decision_scores_))
+        self._sigma = float(np.std(self.decision_scores_))
         self._label(self.threshold, self.contamination, self.alpha, self.attack_radius)
         return self
 
@@ -146,6 +147,7 @@ class ThresholdMethods(DetectorState):
     ) -> None:
         """Set what follows from a threshold, all at once."""
         scores, by_object = self.decision_scores_, False
+        value: float
         if threshold == "contamination" and not isinstance(contamination, Real):
             by_object = True
             contamination.fit(scores)
@@ -172,11 +174,6 @@ class ThresholdMethods(DetectorState):
         )
         self.threshold_, self.labels_, self._by_object = value, labels, by_object
         self.contamination_ = float(contamination if expected else np.mean(labels))
-
-    @property
-    def _share_of_outliers(self) -> float:
-        """Contamination as a number; PyOD's default where an object finds the threshold."""
-        return float(self.contamination) if isinstance(self.contamination, Real) else 0.1
 
 
 def _threshold_of_object(

@@ -142,7 +142,8 @@ def _radii(rows: Floats, reach: float | None, rng: np.random.Generator) -> Float
 def _depths(rows: Floats, reach: float, rng: np.random.Generator) -> Floats:
     """Return the distance of each row to what the rolling ball sweeps, shape (n,)."""
     centers = _rolling_ball(rows, reach, rng)
-    return np.maximum(KDTree(centers).query(rows)[0] - reach, 0.0)
+    depths: Floats = np.maximum(KDTree(centers).query(rows)[0] - reach, 0.0)
+    return depths
 
 
 def _rolling_ball(rows: Floats, reach: float, rng: np.random.Generator) -> Floats:

@@ -221,4 +221,5 @@ def certified_radius(
     finite = np.isfinite(s) & np.isfinite(e)
     distance = np.nextafter(np.abs(np.where(finite, s, threshold) - threshold), 0.0)
     slack = np.nextafter(distance - np.where(finite, e, 0.0), -np.inf)
-    return np.maximum(np.nextafter(slack / lipschitz_constant, -np.inf), 0.0)
+    radius: Floats = np.maximum(np.nextafter(slack / lipschitz_constant, -np.inf), 0.0)
+    return radius

@@ -206,7 +206,8 @@ class Ball(Domain):
 
     def contains(self, z: Tensor) -> Tensor:
         """Tell which rows are at most `radius` from the centre."""
-        return torch.linalg.vector_norm(z - self.center, dim=-1) <= self.radius
+        distance: Tensor = torch.linalg.vector_norm(z - self.center, dim=-1)
+        return distance <= self.radius
 
     def rescale(self, location: npt.ArrayLike, scale: npt.ArrayLike) -> Ball:
         """Return the image of the ball; the scale must be the same for all features."""
@@ -261,7 +262,8 @@ class Box(Domain):
                 f"low must not exceed high, got low={low.tolist()!r} and high={high.tolist()!r}"
             )
         dtype = torch.promote_types(low.dtype, high.dtype)
-        low, high = torch.broadcast_tensors(low.to(dtype), high.to(dtype))
+        both = low.to(dtype), high.to(dtype)
+        low, high = torch.broadcast_tensors(*both)  # type: ignore[no-untyped-call]
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
 

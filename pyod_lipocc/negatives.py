@@ -249,7 +249,8 @@ def nearest_distance(z: Tensor, x: Tensor) -> Tensor:
     >>> nearest_distance(torch.tensor([[3.0, 4.0]]), torch.tensor([[9.0, 9.0], [0.0, 0.0]]))
     tensor([5.])
     """
-    return torch.linalg.vector_norm(z - _nearest(z, x), dim=1)
+    distance: Tensor = torch.linalg.vector_norm(z - _nearest(z, x), dim=1)
+    return distance
 
 
 def push_away(

@@ -18,7 +18,7 @@ import os
 from collections.abc import Mapping
 from numbers import Integral, Real
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 import safetensors.torch
@@ -38,6 +38,8 @@ __all__ = ["FORMAT", "load", "save"]
 
 FORMAT = 1
 """Version of the files that are written, and the newest that is read."""
+
+Detector = TypeVar("Detector", bound=LipOCC)
 
 _KEY = "pyod_lipocc"
 _LONGEST_HEADER = 100_000_000  # as in the safetensors library
@@ -106,8 +108,8 @@ def load(
     path: str | os.PathLike[str],
     device: str | torch.device | None = None,
     *,
-    kind: type[LipOCC] = LipOCC,
-) -> LipOCC:
+    kind: type[Detector] = LipOCC,  # type: ignore[assignment]
+) -> Detector:
     """Read a fitted detector that `save` has written.
 
     Nothing in a file runs. What is read is bounded by the size of the file.
@@ -167,9 +169,9 @@ def _describe(detector: LipOCC) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _restore(
     description: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
-    kind: type[LipOCC],
+    kind: type[Detector],
     device: torch.device,
-) -> LipOCC:
+) -> Detector:
     """Put a detector together; raises almost anything on what `_describe` has not made."""
     if description["class"] != kind.__name__:
         raise ValueError(f"the class is {description['class']!r}")

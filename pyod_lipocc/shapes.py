@@ -160,7 +160,7 @@ class Shells(Shape):
     @property
     def n_features(self) -> int:
         """Width d of the points."""
-        return self.centers.shape[1]
+        return int(self.centers.shape[1])
 
     @property
     def window(self) -> tuple[Floats, Floats]:
@@ -185,10 +185,11 @@ class Shells(Shape):
 
     def _signed_distance(self, X: Floats) -> Floats:
         radius = np.stack([np.linalg.norm(X - center, axis=1) for center in self.centers])
-        distance = self.outer - radius
+        distance: Floats = self.outer - radius
         if self.inner > 0:
             distance = np.minimum(distance, radius - self.inner)
-        return distance.max(axis=0)
+        deepest: Floats = distance.max(axis=0)
+        return deepest
 
     def _pick_center(self, n: int, generator: np.random.Generator) -> Floats:
         return self.centers[generator.integers(len(self.centers), size=n)]
@@ -263,7 +264,8 @@ class Cuboid(Shape):
     def _signed_distance(self, X: Floats) -> Floats:
         beyond = np.abs(X[:, : self.n_bounded]) - self.half_widths[: self.n_bounded]
         outside = np.linalg.norm(np.maximum(beyond, 0.0), axis=1)
-        return -outside - np.minimum(beyond.max(axis=1), 0.0)
+        distance: Floats = -outside - np.minimum(beyond.max(axis=1), 0.0)
+        return distance
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def prototypes(rows: Tensor, n_nearest: int, *, isolation: float = 0.0) -> Neare
     network.assign(centers=rows)
     if isolation:
         others = max(n // 10, 1)
-        distances = (torch.cdist(batch, rows) for batch in rows.split(_BATCH))
+        distances = (torch.cdist(batch, rows) for batch in torch.split(rows, _BATCH))
         nearest = [part.topk(min(others + 1, n), largest=False).values for part in distances]
         network.assign(offset=isolation * torch.cat(nearest).sum(1) / others)
     return network
@@ -140,7 +140,7 @@ def k_subspaces(
             labels = nearest
             if settled > _SETTLED:
                 break
-    distances = torch.cat([-network(batch) for batch in rows.split(_BATCH)]).squeeze(1)
+    distances = torch.cat([-network(batch) for batch in torch.split(rows, _BATCH)]).squeeze(1)
     sums = torch.zeros(n_components).index_add_(0, labels, distances)
     radii = sums / torch.bincount(labels, minlength=n_components).clamp_min(1)
     network.assign(offset=-radii)
@@ -150,7 +150,7 @@ def k_subspaces(
 
 def _nearest(network: NearestSubspace, rows: Tensor) -> Tensor:
     """Return the nearest component of each row, shape (n,)."""
-    batches = rows.split(_BATCH)
+    batches = torch.split(rows, _BATCH)
     return torch.cat([network.nearest(x, network.coordinates(x)) for x in batches]).squeeze(1)
 
 
@@ -235,7 +235,7 @@ def nearest_subspace(
         if image_shape is not None:
             blur = GaussianBlur(image_shape, min(image_shape[-2:]) / _PIXELS_OF_BLUR)
             filters = [blur]
-            seen = torch.cat([blur(batch) for batch in members.split(_BATCH)])
+            seen = torch.cat([blur(batch) for batch in torch.split(members, _BATCH)])
         nearest = min(2, n_components)
         directions = min(n_directions, n_features - 1)
         experts = [
@@ -263,7 +263,7 @@ def _place(
     share: float,
 ) -> None:
     """Raise or lower f until all rows but a share of them reach the margin."""
-    f = torch.cat([network(batch) for batch in rows.split(_BATCH)])
+    f = torch.cat([network(batch) for batch in torch.split(rows, _BATCH)])
     raised = margin - float(np.quantile(f.numpy(), share))
     for expert in experts:
         expert.bias.add_(raised)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import pairwise_distances_chunked
@@ -50,7 +52,7 @@ def inliers(
     neighbours = min(max(_FEWEST_NEIGHBOURS, round(share * len(references))) + 1, len(references))
     passed_over = min(round(share / 2 * len(references)) + 1, neighbours - 1)
 
-    def outlyingness(distances: npt.NDArray[np.floating], _: int) -> npt.NDArray[np.floating]:
+    def outlyingness(distances: npt.NDArray[np.floating], _: int) -> Any:
         nearest = np.partition(distances, neighbours - 1, axis=1)[:, :neighbours]
         counted = np.partition(nearest, passed_over, axis=1)[:, passed_over:]  # faster in two steps
         return counted.mean(axis=1, dtype=np.float64)

@@ -239,7 +239,7 @@ def _grid_bound(kernel: Tensor) -> float:
     # Half of the frequencies are conjugates of the others: the same singular values.
     for column in range(n_frequencies // 2 + 1):
         exponents = (k[:, None, None] * t[:, None] + column * t) % n_frequencies
-        transfer = (roots[exponents].flatten(1) @ flat).unflatten(1, kernel.shape[:2])
+        transfer = (roots[exponents].flatten(1) @ flat).reshape(-1, *kernel.shape[:2])
         square = max(square, _gram_bound(transfer))
     norm = total(root(square), error)
     excess = math.cos(math.pi * (taps - 1) / n_frequencies) ** -2 * (1 + 1e-14)

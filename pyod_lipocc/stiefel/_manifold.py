@@ -49,7 +49,8 @@ def orthogonality_error(weight: Tensor) -> Tensor:
     >>> orthogonality_error(2 * torch.eye(3)[:1])
     tensor(3.)
     """
-    return torch.linalg.matrix_norm(_deviation(weight))
+    error: Tensor = torch.linalg.matrix_norm(_deviation(weight))
+    return error
 
 
 def project_tangent(weight: Tensor, direction: Tensor) -> Tensor:
@@ -103,6 +104,7 @@ def _orthonormal_basis(weight: Tensor) -> Tensor:
         return _orthonormal_basis(weight.mT).mT
     _check_finite(weight)
     largest = weight.abs().amax(dim=(-2, -1), keepdim=True)
+    q: Tensor
     q, r = torch.linalg.qr(weight / torch.where(largest > 0, largest, 1.0))
     return q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(q).unsqueeze(-2)
 
@@ -227,7 +229,7 @@ def step_unseen(weight: Tensor, tangent: Tensor) -> Tensor:
     square = torch.linalg.matrix_norm(gram, keepdim=True)
     shortened = square.clamp(max=1.0)
     scale = (shortened / square.clamp(min=torch.finfo(square.dtype).tiny)).sqrt()
-    point = (weight + tangent * scale) / (1 + shortened).sqrt()
+    point: Tensor = (weight + tangent * scale) / (1 + shortened).sqrt()
     for _ in range(5 if weight.dtype == torch.float32 else 6):
         deviation = _deviation(point)
         point = point - 0.5 * (point @ deviation if tall else deviation @ point)
