@@ -9,12 +9,13 @@ nothing is stale.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from pyod_lipocc.lipschitz._bounds import product, spectral_norm
-from pyod_lipocc.lipschitz._kernels import PatchProduct
+from pyod_lipocc.lipschitz._kernels import is_tracing, is_transformed, patch_product
 from pyod_lipocc.lipschitz.functional import convolution_bound
 from pyod_lipocc.stiefel import retract, sample_stiefel
 
@@ -98,7 +99,7 @@ class _Conv2d(nn.Module, ABC):
         before, after = (self.kernel_size - 1) // 2, self.kernel_size // 2
         padding = 0
         if self.padding_mode == "circular":
-            if x.shape[-2] % self.stride or x.shape[-1] % self.stride:
+            if not is_tracing() and any(side % self.stride for side in x.shape[-2:]):
                 raise ValueError(
                     f"stride must divide the height and width of the images under circular "
                     f"padding, got {self.stride} for images of {x.shape[-2]} x {x.shape[-1]}"
@@ -109,8 +110,9 @@ class _Conv2d(nn.Module, ABC):
         else:
             x = nn.functional.pad(x, (before, after, before, after))
         kernel = self.kernel() if self._held is None else self._held
-        if x.is_cpu and self.in_channels <= _FEW_CHANNELS and not torch.compiler.is_compiling():
-            return PatchProduct.apply(x, kernel, self.bias, self.stride, padding)
+        few = x.is_cpu and self.in_channels <= _FEW_CHANNELS
+        if few and not is_transformed(x, kernel, self.bias):
+            return patch_product(x, kernel, self.bias, self.stride, padding)
         return nn.functional.conv2d(x, kernel, self.bias, self.stride, padding)
 
     @torch.no_grad()
@@ -126,7 +128,8 @@ class _Conv2d(nn.Module, ABC):
         if self.kernel_size % 2 == 0 or not same:
             return self
         kernel = self.kernel()
-        plain = nn.utils.skip_init(
+        skip_init: Callable[..., nn.Conv2d] = nn.utils.skip_init  # has no types
+        plain = skip_init(
             nn.Conv2d,
             self.in_channels,
             self.out_channels,
@@ -353,7 +356,7 @@ class OrthogonalConv2d(_Conv2d):
         # taps: (rows, columns, channels, in_channels), at first the embedding of the input
         identity = torch.eye(windows.shape[1], dtype=windows.dtype, device=windows.device)
         taps = identity[None, None, :, : self.in_channels]
-        for index, basis in enumerate(() if self.projectors is None else self.projectors):
+        for index, basis in enumerate(() if self.projectors is None else self.projectors.unbind()):
             inside = basis @ (basis.mT @ taps)
             taps = _two_taps(inside, taps - inside, dim=index % 2)
         last = stride - 1

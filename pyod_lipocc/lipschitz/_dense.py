@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -79,7 +81,8 @@ class OrthogonalLinear(nn.Module):
     @torch.no_grad()
     def fold(self) -> nn.Module:
         """Return torch's linear layer with this weight."""
-        plain = nn.utils.skip_init(
+        skip_init: Callable[..., nn.Linear] = nn.utils.skip_init  # has no types
+        plain = skip_init(
             nn.Linear,
             self.in_features,
             self.out_features,

@@ -69,7 +69,7 @@ class GaussianBlur(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, pixels) to (n, pixels)."""
-        images = x.reshape(len(x), *self.image_shape)
+        images = x.reshape(x.shape[0], *self.image_shape)
         return (self.vertical @ (images @ self.horizontal)).flatten(1)
 
     def extra_repr(self) -> str:

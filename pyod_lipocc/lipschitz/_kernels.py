@@ -1,24 +1,59 @@
-"""Forms of a layer that are several times faster on a CPU than torch's, with their gradients."""
+"""Forms of a layer that are several times faster on a CPU than torch's, with their gradients.
+
+They are of eager mode: what torch records or transforms, it must see as operations of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 _BLOCK = 2**18  # numbers that stay in the cache
+_JIT: Any = torch.jit  # it declares neither its names nor their types
+
+
+def is_tracing() -> bool:
+    """Tell whether `torch.jit.trace` records, to which sizes are tensors that decide nothing."""
+    return bool(_JIT.is_tracing())
+
+
+def is_transformed(*tensors: Tensor | None) -> bool:
+    """Tell whether torch traces, exports or compiles, or transforms what is computed of tensors.
+
+    Neither their numbers nor how many rows they have may then decide what is computed.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or is_tracing()
+        or any(x is not None and (_is_wrapped(x) or _is_dual(x)) for x in tensors)
+    )
+
+
+def _is_wrapped(x: Tensor) -> bool:
+    """Tell whether `torch.func` transforms what is computed of a tensor."""
+    if hasattr(torch.func, "debug_unwrap"):
+        return torch.func.debug_unwrap(x) is not x
+    return torch._C._functorch.is_functorch_wrapped_tensor(x)  # before torch 2.7
+
+
+def _is_dual(x: Tensor) -> bool:
+    """Tell whether a tensor carries a tangent: torch differentiates forward."""
+    unpack_dual: Callable[[Tensor], forward_ad.UnpackedDualTensor] = forward_ad.unpack_dual
+    return unpack_dual(x).tangent is not None
 
 
 def halves(x: Tensor, dim: int) -> tuple[Tensor, ...]:
     """First half, second half, and the last where the number is odd."""
     half = x.shape[dim] // 2
-    return x.split((half, half, x.shape[dim] - 2 * half), dim)
+    return torch.split(x, [half, half, x.shape[dim] - 2 * half], dim)
 
 
-class MaxMin(torch.autograd.Function):
+class _MaxMin(torch.autograd.Function):
     """Larger and smaller of each pair, exactly; the gradient is exchanged where the pair was."""
 
     @staticmethod
@@ -43,7 +78,7 @@ class MaxMin(torch.autograd.Function):
         return torch.cat((smaller + kept, larger - kept, last), ctx.dim), None
 
 
-class NumpySort(torch.autograd.Function):
+class _NumpySort(torch.autograd.Function):
     """Sort by numpy, several times faster than torch on a CPU; sorts any dimension where it lies.
 
     The result of sorting the channels of images is in torch's memory format "channels last", in
@@ -70,11 +105,21 @@ class NumpySort(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (order,) = ctx.saved_tensors
-        return _Reordering.apply(gradient, order, ctx.dim, True), None
+        return _reordered(gradient, order, ctx.dim, True), None
+
+
+def _reordered(x: Tensor, order: Tensor, dim: int, back: bool) -> Tensor:
+    """Put features in an order that was kept, or back where they were before it."""
+    if not is_transformed(x):
+        return _reorder(x, order, dim, back)
+    rows, places = x.movedim(dim, -1), order.long()
+    if back:
+        return torch.zeros_like(rows).scatter(-1, places, rows).movedim(-1, dim)
+    return rows.gather(-1, places).movedim(-1, dim)
 
 
 class _Reordering(torch.autograd.Function):
-    """Put features in an order that was kept, or back where they were before it."""
+    """What `_reordered` says, some rows at a time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, dim: int, back: bool) -> Tensor:
@@ -92,7 +137,7 @@ class _Reordering(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (order,) = ctx.saved_tensors
-        return _Reordering.apply(gradient, order, ctx.dim, not ctx.back), None, None, None
+        return _reordered(gradient, order, ctx.dim, not ctx.back), None, None, None
 
 
 def _row_blocks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
@@ -100,10 +145,10 @@ def _row_blocks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
     n_features = tensors[0].shape[-1]
     n_rows = max(1, _BLOCK // max(1, n_features))
     flat = (tensor.reshape(tensor.numel() // max(1, n_features), n_features) for tensor in tensors)
-    return zip(*(rows.split(n_rows) for rows in flat), strict=True)
+    return zip(*(torch.split(rows, n_rows) for rows in flat), strict=True)
 
 
-class WindowNorm(torch.autograd.Function):
+class _WindowNorm(torch.autograd.Function):
     """Norms of disjoint windows without a tensor of squares; 0 where the squares underflow."""
 
     @staticmethod
@@ -133,10 +178,10 @@ def windows(x: Tensor, window: int) -> Tensor:
     """View (n, c, h, w) as disjoint windows (n, c, h // window, window, w // window, window)."""
     height, width = (side // window for side in x.shape[-2:])
     covered = x[..., : height * window, : width * window]
-    return covered.unflatten(-1, (width, window)).unflatten(-3, (height, window))
+    return torch.unflatten(torch.unflatten(covered, -1, (width, window)), -3, (height, window))
 
 
-class PatchProduct(torch.autograd.Function):
+class _PatchProduct(torch.autograd.Function):
     """Convolution of few channels as a matrix product over its patches.
 
     oneDNN computes on 16 channels what has one: its gradient in the image takes seven times as
@@ -153,7 +198,7 @@ class PatchProduct(torch.autograd.Function):
         ctx.save_for_backward(x, kernel)
         ctx.stride, ctx.padding = stride, padding
         rows = nn.functional.linear(patches.mT, kernel.flatten(1), bias)
-        return rows.mT.unflatten(-1, (height, width))
+        return torch.unflatten(rows.mT, -1, (height, width))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -170,3 +215,11 @@ class PatchProduct(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             on_bias = pixels.sum((0, 2))
         return on_image, on_kernel, on_bias, None, None
+
+
+# torch's `apply` has no types.
+max_min: Callable[[Tensor, int], Tensor] = _MaxMin.apply
+numpy_sort: Callable[[Tensor, int], Tensor] = _NumpySort.apply
+window_norm: Callable[[Tensor, int], Tensor] = _WindowNorm.apply
+patch_product: Callable[[Tensor, Tensor, Tensor | None, int, int], Tensor] = _PatchProduct.apply
+_reorder: Callable[[Tensor, Tensor, int, bool], Tensor] = _Reordering.apply

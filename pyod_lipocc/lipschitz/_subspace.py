@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pyod_lipocc.lipschitz._kernels import is_tracing, is_transformed
 from pyod_lipocc.stiefel import retract, sample_stiefel
 
 __all__ = ["NearestSubspace"]
@@ -25,11 +26,12 @@ def _smallest(values: Tensor, k: int) -> Tensor:
     takes several times as long.
     """
     n, K = values.shape
-    size = next((size for size in _GROUPS if K // size >= _FEW * k), 1)
+    sizes = () if is_tracing() else _GROUPS
+    size = next((size for size in sizes if K // size >= _FEW * k), 1)
     if size == 1:
         return values.topk(k, dim=1, largest=False).indices
     n_groups = K // size
-    grouped = values[:, : n_groups * size].unflatten(1, (size, n_groups))
+    grouped = torch.unflatten(values[:, : n_groups * size], 1, (size, n_groups))
     groups = grouped.amin(1).topk(k, dim=1, largest=False, sorted=False).indices
     columns = torch.arange(K, device=values.device)
     members = columns[: n_groups * size].view(size, n_groups).T[groups].flatten(1)
@@ -151,6 +153,11 @@ class NearestSubspace(nn.Module):
                 )
             parameter.copy_(value)
 
+    def _sizes(self) -> tuple[int, int, int]:
+        """Return K, q and d as numbers: where `torch.jit` traces, those of a shape are tensors."""
+        K = torch.numel(self.offset)
+        return K, torch.numel(self.contraction) // K, torch.numel(self.centers) // K
+
     def shrinkage(self) -> Tensor:
         """Return 1 - s, clipped to [0, 1]; the gradient passes as if it were not clipped."""
         inside = self.contraction.detach().clamp(0, 1)
@@ -158,9 +165,9 @@ class NearestSubspace(nn.Module):
 
     def coordinates(self, x: Tensor) -> Tensor:
         """Return U_k (x - mu_k) for every component, shape (n, K, q), by one matrix product."""
-        K, q, d = self.basis.shape
+        K, q, d = self._sizes()
         along = torch.einsum("kqd,kd->kq", self.basis, self.centers).reshape(-1)
-        return torch.addmm(along, x, self.basis.reshape(K * q, d).T, beta=-1).view(len(x), K, q)
+        return torch.addmm(along, x, self.basis.reshape(K * q, d).T, beta=-1).view(x.shape[0], K, q)
 
     @torch.no_grad()
     def nearest(self, x: Tensor, coordinates: Tensor) -> Tensor:
@@ -182,20 +189,21 @@ class NearestSubspace(nn.Module):
 
     def _screens(self, x: Tensor, k: int) -> bool:
         """Tell whether single precision helps to choose, and is what it says."""
-        K, q, d = self.basis.shape
+        K, q, d = self._sizes()
         # comparing the candidates, number by number, must cost little
         helps = not q and max(_MANY, (k + _SPARE) * d) <= K
-        plain = x.is_cpu and not torch.compiler.is_compiling() and _single_precision_is_single()
-        return helps and x.dtype == torch.float64 and plain
+        plain = x.is_cpu and not is_transformed(x, self.centers, self.offset)
+        return helps and x.dtype == torch.float64 and plain and _single_precision_is_single()
 
     def _by_squares(self, x: Tensor, coordinates: Tensor, k: int) -> Tensor:
         """Return the k components of least height, computed from squares."""
         squares = (self.centers * self.centers).sum(1)
         kept = self.contraction.clamp(0, 1)
+        _, q, _ = self._sizes()
         found = []
         for rows, along in zip(*map(self._blocks, (x, coordinates)), strict=True):
             squared = _squared_distances(rows, self.centers, squares)
-            if self.basis.shape[1]:
+            if q:
                 squared -= torch.einsum("nkq,nkq,kq->nk", along, along, 1 - kept * kept)
             found.append(_smallest(squared.clamp_min_(0).sqrt_().add_(self.offset), k))
         return torch.cat(found)
@@ -233,7 +241,9 @@ class NearestSubspace(nn.Module):
 
     def _blocks(self, tensor: Tensor) -> tuple[Tensor, ...]:
         """Split n rows so that the heights of a block stay in the cache."""
-        return tensor.split(max(_BLOCK // len(self.centers), 1))
+        if is_transformed(tensor):
+            return (tensor,)
+        return torch.split(tensor, max(_BLOCK // len(self.centers), 1))
 
     def heights(self, x: Tensor, components: Tensor, coordinates: Tensor) -> Tensor:
         """Return ||A_k (x - mu_k)|| + c_k of given components, by differences: no cancellation.
@@ -249,17 +259,18 @@ class NearestSubspace(nn.Module):
         heights : Tensor of shape (n, j)
         """
         v = x.unsqueeze(1) - self.centers[components]
-        K, q, d = self.basis.shape
+        K, q, d = self._sizes()
         if q:
             removed = torch.zeros_like(coordinates)
             along = coordinates * self.shrinkage()
             basis = self.basis.reshape(K * q, d)
             shadows = []
-            for column in components.unsqueeze(2).expand(-1, -1, q).split(1, dim=1):
+            for column in torch.split(components.unsqueeze(2).expand(-1, -1, q), 1, dim=1):
                 chosen = removed.scatter(1, column, along.gather(1, column))
-                shadows.append(chosen.view(-1, K * q) @ basis)
+                shadows.append(chosen.flatten(1) @ basis)
             v = v - torch.stack(shadows, dim=1)
-        return torch.linalg.vector_norm(v, dim=2) + self.offset[components]
+        lengths: Tensor = torch.linalg.vector_norm(v, dim=2)
+        return lengths + self.offset[components]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, d) to (n, 1)."""

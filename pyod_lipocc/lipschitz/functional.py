@@ -6,7 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from pyod_lipocc.lipschitz._bounds import convolution_norm
-from pyod_lipocc.lipschitz._kernels import MaxMin, NumpySort, WindowNorm, halves, windows
+from pyod_lipocc.lipschitz._kernels import (
+    halves,
+    is_tracing,
+    is_transformed,
+    max_min,
+    numpy_sort,
+    window_norm,
+    windows,
+)
 
 __all__ = [
     "convolution_bound",
@@ -52,12 +60,10 @@ def group_sort2(x: Tensor, dim: int = -1) -> Tensor:
     >>> group_sort2(torch.tensor([1.0, 5.0, 3.0, 2.0]))
     tensor([3., 5., 1., 2.])
     """
-    if torch.compiler.is_compiling():
-        first, second, unpaired = halves(x, dim)
-        return torch.cat(
-            (torch.maximum(first, second), torch.minimum(first, second), unpaired), dim
-        )
-    return MaxMin.apply(x, dim)
+    if not is_transformed(x):
+        return max_min(x, dim)
+    first, second, unpaired = halves(x, dim)
+    return torch.cat((torch.maximum(first, second), torch.minimum(first, second), unpaired), dim)
 
 
 def full_sort(x: Tensor, dim: int = -1) -> Tensor:
@@ -79,8 +85,8 @@ def full_sort(x: Tensor, dim: int = -1) -> Tensor:
     >>> full_sort(torch.tensor([1.0, 5.0, 3.0, 2.0]))
     tensor([1., 2., 3., 5.])
     """
-    if x.is_cpu and x.dtype in _NUMPY_SORTS and not torch.compiler.is_compiling():
-        return NumpySort.apply(x, dim)
+    if x.is_cpu and x.dtype in _NUMPY_SORTS and not is_transformed(x):
+        return numpy_sort(x, dim)
     return torch.sort(x, dim=dim).values
 
 
@@ -91,7 +97,7 @@ def _root(squares: Tensor) -> Tensor:
 
 
 def _check_windows(x: Tensor, window: int) -> None:
-    if min(x.shape[-2:]) < window:
+    if not is_tracing() and min(x.shape[-2:]) < window:
         raise ValueError(
             f"window must be at most the height and width of the images, got {window} for images "
             f"of {x.shape[-2]} x {x.shape[-1]}"
@@ -127,9 +133,9 @@ def l2_norm_pool(x: Tensor, window: int = 2) -> Tensor:
     tensor([[[[5.]]]])
     """
     _check_windows(x, window)
-    if torch.compiler.is_compiling():
+    if is_transformed(x):
         return window * _root(nn.functional.avg_pool2d(x * x, window))
-    return WindowNorm.apply(x, window)
+    return window_norm(x, window)
 
 
 def global_l2_norm_pool(x: Tensor) -> Tensor:
@@ -204,7 +210,7 @@ def invertible_downsampling(x: Tensor, window: int = 2) -> Tensor:
     >>> invertible_downsampling(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).flatten()
     tensor([1., 2., 3., 4.])
     """
-    if x.shape[-2] % window or x.shape[-1] % window:
+    if not is_tracing() and any(side % window for side in x.shape[-2:]):
         raise ValueError(
             f"window must divide the height and width of the images, got {window} for images of "
             f"{x.shape[-2]} x {x.shape[-1]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
@@ -62,6 +62,9 @@ class _Linear(torch.autograd.Function):
         return by_x, None, None if bias is None else gradient.sum(0), by_coordinates
 
 
+# torch's `apply` has no types.
+_linear: Callable[[Tensor, Tensor, Tensor | None, Tensor], Tensor] = _Linear.apply
+
 # Of the weights that are differentiated by coordinates, in this thread and context.
 COORDINATES: ContextVar[Mapping[Tensor, Tensor]] = ContextVar(
     "COORDINATES", default=MappingProxyType({})
@@ -76,7 +79,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if coordinates is None:
         return torch.nn.functional.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])
-    return _Linear.apply(rows, weight, bias, coordinates).reshape(*x.shape[:-1], len(weight))
+    return _linear(rows, weight, bias, coordinates).reshape(*x.shape[:-1], weight.shape[0])
 
 
 def gradient_by_coordinates(weight: Tensor) -> Tensor | None:
