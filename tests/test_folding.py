@@ -11,6 +11,8 @@ from torch import nn
 
 from pyod_lipocc.lipschitz import (
     FullSort,
+    Mean,
+    NearestSubspace,
     OrthogonalConv2d,
     OrthogonalLinear,
     ReshapedConv2d,
@@ -97,8 +99,21 @@ class TestFold:
             nn.init.normal_(layer.bias, generator=generator)
         polish(layer)
         x = randn(4, 2, 8, 6)
-        torch.testing.assert_close(fold(layer)(x), layer(x).detach(), rtol=1e-12, atol=1e-13)
-        assert lipschitz_bound(fold(layer)) <= 1 + ROUNDING[torch.float64]
+        folded = fold(layer)
+        torch.testing.assert_close(folded(x), layer(x).detach(), rtol=1e-12, atol=1e-13)
+        assert lipschitz_bound(folded) <= 1 + ROUNDING[torch.float64]
+        assert layer.training
+        assert all(weight.requires_grad for weight in layer.parameters())
+
+    def test_passes_over_no_component(self):
+        generator = torch.Generator().manual_seed(0)
+        points = NearestSubspace(3, 9, leave_one_out=True, generator=generator).double()
+        network = nn.Sequential(nn.Identity(), Mean(points, OrthogonalLinear(3, 1).double()))
+        x = randn(5, 3)
+        expected = network.eval()(x).detach()
+        for mode in (False, True):
+            assert torch.equal(fold(network).train(mode)(x), expected)
+        assert not torch.equal(network.train()(x), expected)
 
     def test_keeps_what_it_does_not_know(self):
         class Doubled(OrthogonalLinear):
