@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +20,9 @@ from pyod_lipocc.sampler import Score
 
 __all__ = ["nes_l2", "pgd_l2"]
 
-_SIGNS = {"raise": (1.0,), "lower": (-1.0,), "both": (1.0, -1.0)}
+Direction = Literal["raise", "lower", "both"]
+
+_SIGNS: dict[str, tuple[float, ...]] = {"raise": (1.0,), "lower": (-1.0,), "both": (1.0, -1.0)}
 
 Ascent = Callable[[Score, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """From an objective, points (n, d) and radii (n, 1): its values (n,), and where it rises (n, d)."""
@@ -33,7 +36,7 @@ def pgd_l2(
     *,
     n_steps: int = 50,
     n_restarts: int = 5,
-    direction: str = "raise",
+    direction: Direction = "raise",
     domain: Domain | None = None,
     batch_size: int = 4096,
     random_state: RandomState = None,
@@ -104,7 +107,7 @@ def nes_l2(
     *,
     n_steps: int = 50,
     n_restarts: int = 1,
-    direction: str = "raise",
+    direction: Direction = "raise",
     domain: Domain | None = None,
     batch_size: int = 4096,
     random_state: RandomState = None,
@@ -163,7 +166,7 @@ def _attack(
     score: Score,
     X: Tensor,
     radius: float | Tensor,
-    direction: str,
+    direction: Direction,
     domain: Domain | None,
     batch_size: int,
     random_state: RandomState,

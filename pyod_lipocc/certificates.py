@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +129,12 @@ class Certificate:
 
     @isolated()
     def radius(
-        self, X: npt.NDArray[Any], scores: Floats, threshold: float, *, units: str = "input"
+        self,
+        X: npt.NDArray[Any],
+        scores: Floats,
+        threshold: float,
+        *,
+        units: Literal["input", "scaled"] = "input",
     ) -> Floats:
         r"""Return the l2 radius of a ball around each row in which its label cannot change.
 
