@@ -44,10 +44,10 @@ def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> npt.NDArray[
             raise
         raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from error
     if rows.dtype.kind not in "biuf":
-        raise ValueError(
-            f"X must hold real numbers, got {rows.dtype}: turn dates into numbers first, such as "
-            "days since the first of them"
-        )
+        # Dates, and categories of some frames.
+        received = f"got {rows.dtype}"
+        message = _diagnosis(X, received, type(estimator).__name__)
+        raise ValueError(message or f"X must hold real numbers, {received}")
     return rows
 
 

@@ -460,8 +460,20 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
         Returns
         -------
         expected_rate, rate_bound, cost_bound : float
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If no training row has the label 1.
         """
         check_is_fitted(self, "network_")
+        if int(len(self.decision_scores_) * self.contamination_) < 1:
+            raise ValueError(
+                "the statistics of rejection need a training row with the label 1, got "
+                f"contamination_={self.contamination_:g}"
+            )
         # PyOD reads the parameter, which a threshold object or `set_threshold` may overrule.
         effective = self._shallow_copy()
         effective.contamination = self.contamination_

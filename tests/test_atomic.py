@@ -1,0 +1,174 @@
+"""What `save` and `to_onnx` do to what is at the path already."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from small import cloud, small
+
+from pyod_lipocc import LipOCC
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes and special files of POSIX")
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return small(max_iter=1).fit(cloud())
+
+
+@pytest.fixture(params=["save", "to_onnx"])
+def write(request, detector):
+    return getattr(detector, request.param)
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@contextmanager
+def umask(mask):
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666, 0o755])
+def test_a_replaced_file_keeps_its_mode(write, tmp_path, mode):
+    path = tmp_path / "model"
+    path.write_bytes(b"before")
+    path.chmod(mode)
+    with umask(0o027):
+        write(path)
+    assert mode_of(path) == mode
+    assert path.stat().st_size > 6
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_new_file_has_the_mode_of_the_umask(write, tmp_path, mask):
+    with umask(mask):
+        write(tmp_path / "model")
+    assert mode_of(tmp_path / "model") == 0o666 & ~mask
+
+
+def test_nobody_else_may_read_a_private_file_while_it_is_written(detector, tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    path.write_bytes(b"before")
+    path.chmod(0o600)
+    modes, fsync = [], os.fsync
+
+    def spy(descriptor):
+        modes.extend(mode_of(one) for one in tmp_path.iterdir())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    with umask(0):
+        detector.save(path)
+    assert {*modes} == {0o600}
+
+
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root gives files away")
+def test_a_replaced_file_keeps_its_owner(write, tmp_path):
+    path = tmp_path / "model"
+    path.write_bytes(b"before")
+    os.chown(path, 1234, 2345)
+    write(path)
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 2345)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_links_are_followed(write, tmp_path, exists):
+    (tmp_path / "deep").mkdir()
+    target, link = tmp_path / "deep" / "model", tmp_path / "link"
+    link.symlink_to("deep/model")
+    if exists:
+        target.write_bytes(b"before")
+        target.chmod(0o600)
+    write(link)
+    assert link.is_symlink()
+    assert target.stat().st_size > 6
+    assert not exists or mode_of(target) == 0o600
+    assert [*target.parent.iterdir()] == [target]
+
+
+def directory(path):
+    path.mkdir()
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+def local_socket(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+def null_device(path):
+    path.symlink_to("/dev/null")
+
+
+def circle(path):
+    path.symlink_to(path.name)
+
+
+def link_to_fifo(path):
+    os.mkfifo(path.with_name("pipe"))
+    path.symlink_to("pipe")
+
+
+@pytest.mark.parametrize("make", [directory, fifo, local_socket, null_device, circle, link_to_fifo])
+def test_what_is_no_regular_file_is_refused_and_left_alone(write, tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)  # a short path: those of sockets are limited
+    path = tmp_path / "m"
+    make(path)
+    before = {one: one.lstat() for one in tmp_path.iterdir()}
+    with pytest.raises(OSError, match=r"directory|FIFO|socket|device|symbolic links") as caught:
+        write(path)
+    assert "m" in str(caught.value)
+    assert {one: one.lstat().st_ino for one in tmp_path.iterdir()} == {
+        one: status.st_ino for one, status in before.items()
+    }
+
+
+@pytest.mark.parametrize("make", [directory, fifo, null_device])
+def test_loading_what_is_no_regular_file_says_so_at_once(tmp_path, make):
+    make(tmp_path / "m")
+    with pytest.raises(OSError, match=r"directory|FIFO|device"):
+        LipOCC.load(tmp_path / "m")
+
+
+def test_a_missing_folder_is_named_not_a_temporary_file(write, tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write(tmp_path / "nowhere" / "model")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "model")
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace", "chmod"])
+@pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
+def test_nothing_is_left_behind_by_a_failure(detector, tmp_path, monkeypatch, function, error):
+    path = tmp_path / "model"
+    path.write_bytes(b"before")
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(os, function, fail)
+    with pytest.raises(type(error)):
+        detector.save(path)
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == b"before"
+
+
+def test_empty_arrays_go_into_a_file_and_back(detector, tmp_path):
+    assert detector.calibration_scores_.shape == (0,)
+    detector.save(tmp_path / "model")
+    loaded = LipOCC.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.calibration_scores_, detector.calibration_scores_)
