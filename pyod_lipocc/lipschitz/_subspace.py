@@ -26,11 +26,10 @@ def _smallest(values: Tensor, k: int) -> Tensor:
     takes several times as long.
     """
     n, K = values.shape
-    sizes = () if is_tracing() else _GROUPS
-    size = next((size for size in sizes if K // size >= _FEW * k), 1)
-    if size == 1:
+    sizes = [] if is_tracing() else [size for size in _GROUPS if K // size >= _FEW * k]
+    if not sizes:
         return values.topk(k, dim=1, largest=False).indices
-    n_groups = K // size
+    size, n_groups = sizes[0], K // sizes[0]
     grouped = torch.unflatten(values[:, : n_groups * size], 1, (size, n_groups))
     groups = grouped.amin(1).topk(k, dim=1, largest=False, sorted=False).indices
     columns = torch.arange(K, device=values.device)
