@@ -311,7 +311,7 @@ class TestGraphs:
         torch.compiler.reset()  # torch compiles one `forward` a few times only
         scorer = fitted(kind).to_torch()
         compiled = torch.compile(scorer, backend="eager", fullgraph=True)
-        assert_scores_of(kind, compiled)
+        assert_scores_of(kind, compiled, numbers=(TRACED, MANY))
         X = rows(kind, TRACED)
         close(gradient(compiled, X), gradient(scorer, X))
 
