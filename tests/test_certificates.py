@@ -412,3 +412,43 @@ def test_a_fitted_detector(network, standardize, rng):
     gap = np.abs(scores - detector.threshold_)
     allowance = 1e-5 * detector.scaling_.unit / steepest
     np.testing.assert_allclose(radius, gap / steepest, rtol=1e-6, atol=allowance)
+
+
+class TestTheEdgeOfTheBall:
+    """An adversary among float64 numbers: two rows beside each other with different labels."""
+
+    @staticmethod
+    def crossings(detector, size, rng):
+        """Pairs of rows of a large norm that only their small coordinates tell apart.
+
+        Rounding makes the score a staircase there: it jumps where the row hardly moves.
+        """
+        corner = size * np.sign(rng.normal()) * np.eye(1, 3)[0]
+        ends = corner + np.array([[0.0, -1.0, 0.0], [0.0, 1.0, 0.0]])
+        for threshold in np.linspace(*detector.decision_function(ends), 7)[1:-1]:
+            detector.set_threshold(threshold)
+            low, high = ends
+            label = detector.predict(np.stack([low, low]))[0]
+            while True:
+                middle = (low + high) / 2
+                if (middle == low).all() or (middle == high).all():
+                    break
+                same = detector.predict(np.stack([middle, middle]))[0] == label
+                low, high = (middle, high) if same else (low, middle)
+            yield np.stack([low, high])
+
+    @pytest.mark.parametrize("network", ["dense", "auto", "inscribed-balls"])
+    def test_no_certified_ball_holds_a_row_of_another_label(self, network, rng):
+        X = rng.normal(size=(200, 3))
+        detector = LipOCC(
+            network=network, max_iter=5, standardize=False, novelty=True, random_state=0
+        ).fit(X)
+        found = 0
+        for size in (1e4, 1e8, 1e12):
+            for pair in self.crossings(detector, size, rng):
+                labels = detector.predict(pair)
+                if labels[0] != labels[1]:
+                    found += 1
+                    apart = np.linalg.norm(pair[1] - pair[0])
+                    assert (detector.certified_radius(pair) < apart).all()
+        assert found >= 5

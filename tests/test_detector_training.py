@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.domains import Ball
-from pyod_lipocc.lipschitz import OrthogonalConv2d, conv, dense, lipschitz_bound
+from pyod_lipocc.lipschitz import NearestSubspace, OrthogonalConv2d, conv, dense, lipschitz_bound
 from pyod_lipocc.negatives import uniform
 from pyod_lipocc.sampler import newton_raphson
 from pyod_lipocc.stiefel import StiefelAdam
@@ -376,3 +376,39 @@ def test_tables_start_from_as_many_rows_as_distances_are_cheap(n, d, centers) ->
     X = np.random.default_rng(0).normal(size=(n, d))
     detector = LipOCC(novelty=True, max_iter=1, random_state=0).fit(X)
     assert len(detector.network_[-1].centers) == centers
+
+
+class TestTrainingScoresOfRowsThatWereSeen:
+    """A network that remembers its rows: without care each new row would be an alarm."""
+
+    @staticmethod
+    def remembering(n_features, rows, generator):
+        network = NearestSubspace(n_features, len(rows), generator=generator)
+        network.assign(centers=rows)
+        return network
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def detector(cls):
+        return LipOCC(
+            network=cls.remembering, novelty=True, max_iter=1, random_state=0, n_newton_steps=0
+        ).fit(cloud(2000))
+
+    def test_held_out_rows_raise_the_others_to_their_level(self, detector):
+        raised = detector.decision_scores_ - detector.decision_function(cloud(2000))
+        amounts = np.unique(raised.round(9))
+        assert amounts.shape == (2,)
+        assert amounts[0] == 0
+        held_out = raised.round(9) == 0
+        assert held_out.sum() == 100
+        np.testing.assert_array_equal(
+            np.sort(detector.decision_scores_[held_out]), np.sort(detector.calibration_scores_)
+        )
+        scores = detector.decision_scores_
+        level, raised_level = (np.quantile(scores[rows], 0.9) for rows in (held_out, ~held_out))
+        assert raised_level == pytest.approx(level, rel=1e-9)
+
+    def test_so_the_rate_of_alarms_is_the_contamination(self, detector):
+        rate = detector.predict(cloud(3000, seed=9)).mean()
+        sampling = np.sqrt(0.1 * 0.9 / 100)
+        assert abs(rate - 0.1) < 3.3 * sampling

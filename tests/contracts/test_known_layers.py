@@ -1,0 +1,116 @@
+"""Exactly the known layers have a bound: no subclass, no instance with another method."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from torch import nn
+from torch.nn.utils import parametrize, prune
+
+from pyod_lipocc import lipschitz
+from pyod_lipocc.lipschitz import lipschitz_bound
+from pyod_lipocc.lipschitz._rounding import Rounding, rounding_bound
+
+
+def layers():
+    """One instance of every layer with a bound."""
+    return [
+        lipschitz.FullSort(),
+        lipschitz.GaussianBlur((4, 4), 0.7),
+        lipschitz.GlobalL2NormPool2d(),
+        lipschitz.GroupSort2(),
+        lipschitz.InvertibleDownsampling2d(2),
+        lipschitz.L2NormPool2d(2),
+        lipschitz.Maximum(nn.Linear(3, 1)),
+        lipschitz.Mean(nn.Linear(3, 1)),
+        lipschitz.Minimum(nn.Linear(3, 1)),
+        lipschitz.NearestSubspace(3, 4, 1),
+        lipschitz.OrthogonalConv2d(2, 2, 3),
+        lipschitz.OrthogonalLinear(3, 3),
+        lipschitz.ReshapedConv2d(2, 2, 3),
+        lipschitz.ScaledAvgPool2d(2),
+        nn.Conv2d(2, 2, 3),
+        nn.Flatten(),
+        nn.Identity(),
+        nn.Linear(3, 3),
+        nn.ReLU(),
+        nn.Sequential(nn.Linear(3, 3)),
+        nn.Sigmoid(),
+        nn.Tanh(),
+        nn.Unflatten(1, (1, 3)),
+    ]
+
+
+KINDS = [type(layer) for layer in layers()]
+
+
+@pytest.fixture(params=range(len(KINDS)), ids=[kind.__name__ for kind in KINDS])
+def layer(request):
+    return layers()[request.param]
+
+
+def methods_of(layer):
+    """Names of the methods that the class of a layer defines itself."""
+    own = [kind for kind in type(layer).__mro__ if kind not in (nn.Module, object)]
+    return sorted(
+        name
+        for kind in own
+        for name, value in vars(kind).items()
+        if callable(value) and not name.startswith("__")
+    )
+
+
+def test_every_public_layer_is_among_them():
+    public = {
+        value
+        for name in lipschitz.__all__
+        if isinstance(value := getattr(lipschitz, name), type) and issubclass(value, nn.Module)
+    }
+    assert public <= {*KINDS}
+
+
+def test_a_known_layer_has_a_bound(layer):
+    assert lipschitz_bound(layer) < math.inf
+
+
+def test_a_subclass_has_none_whatever_it_overrides(layer):
+    for name in (None, *methods_of(layer)):
+        overridden = {} if name is None else {name: lambda *_, **__: 100.0}
+        layer.__class__ = type("Mine", (type(layer),), overridden)
+        assert lipschitz_bound(layer) == math.inf, name
+        assert lipschitz_bound(nn.Sequential(layer)) == math.inf, name
+        layer.__class__ = type(layer).__base__
+
+
+def test_an_instance_with_another_method_has_none(layer):
+    for name in (*methods_of(layer), "forward", "_call_impl"):
+        setattr(layer, name, lambda *_, **__: 100.0)
+        assert lipschitz_bound(layer) == math.inf, name
+        delattr(layer, name)
+    assert lipschitz_bound(layer) < math.inf
+
+
+def test_a_jump_inside_a_network_is_not_overlooked():
+    """A subclass that overrides a private method only: its function jumps by 100."""
+
+    class Jumping(lipschitz.NearestSubspace):
+        def _by_squares(self, x, coordinates, k):
+            self.bias = nn.Parameter(100.0 * (x[0, 0] > 0).to(self.bias))
+            return super()._by_squares(x, coordinates, k)
+
+    network = lipschitz.Maximum(lipschitz.dense(3, hidden=(4,)), Jumping(3, 4))
+    assert lipschitz_bound(network) == math.inf
+    assert rounding_bound(network, 3) == Rounding(math.inf, math.inf)
+
+
+def test_parametrised_and_pruned_layers_have_none():
+    class Tenfold(nn.Module):
+        def forward(self, weight):
+            return 10 * weight
+
+    layer = nn.Linear(3, 3)
+    parametrize.register_parametrization(layer, "weight", Tenfold())
+    assert lipschitz_bound(layer) == math.inf
+    pruned = prune.identity(nn.Linear(3, 3), "weight")
+    assert lipschitz_bound(pruned) == math.inf
