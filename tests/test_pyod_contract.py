@@ -6,6 +6,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from pyod.models.base import BaseDetector
 from pyod.utils import persistence
 from pyod.utils.data import generate_data
 from pythresh.thresholds.clf import CLF
@@ -99,6 +100,51 @@ def test_confidence(detector, data):
     assert confidence.shape == (N_TEST,)
     assert confidence.min() >= 0
     assert confidence.max() <= 1
+
+
+@pytest.fixture(scope="module", params=[0.1, 0.3, IQR()], ids=str)
+def tied(request):
+    """A detector of rows that coincide: their scores are tied."""
+    X = np.random.default_rng(0).integers(3, size=(150, 2)).astype(float)
+    return small(contamination=request.param, max_iter=5).fit(X), X
+
+
+AS_PYOD = {
+    "predict": lambda base, d, X: base.predict(d, X, return_confidence=True),
+    "predict_confidence": lambda base, d, X: [base.predict_confidence(d, X)],
+    "linear": lambda base, d, X: base.predict_proba(d, X, "linear", return_confidence=True),
+    "unify": lambda base, d, X: base.predict_proba(d, X, "unify", return_confidence=True),
+    "rejection": lambda base, d, X: [base.predict_with_rejection(d, X, T=3, c_r=0.1)],
+}
+
+
+@pytest.mark.parametrize("name", AS_PYOD)
+def test_answers_are_those_of_pyod(tied, name):
+    """At once for all rows, but in the same bits."""
+    detector, X = tied
+    queries = np.concatenate((X, X + 0.1, 3 * X))
+    expected = AS_PYOD[name](BaseDetector, detector, queries)
+    for ours, theirs in zip(
+        AS_PYOD[name](type(detector), detector, queries), expected, strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_confidence_scores_the_rows_once(detector, data, monkeypatch):
+    calls = []
+    score = type(detector)._score
+    monkeypatch.setattr(
+        type(detector), "_score", lambda self, X: (calls.append(len(X)), score(self, X))[1]
+    )
+    for answer in (
+        lambda: detector.predict(data[1], return_confidence=True),
+        lambda: detector.predict_proba(data[1], return_confidence=True),
+        lambda: detector.predict_confidence(data[1]),
+        lambda: detector.predict_with_rejection(data[1], c_r=0.1),
+    ):
+        calls.clear()
+        answer()
+        assert calls == [N_TEST]
 
 
 @pytest.mark.filterwarnings("ignore:The cost of rejection must be positive")
