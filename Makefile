@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEVICE ?= cpu
 
-.PHONY: demo test lint benchmark frontier speed certify fuzz toy dist clean
+.PHONY: demo test lint benchmark frontier speed certify fuzz mutations toy dist clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +40,9 @@ certify: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python benchmarks/fuzz_files.py
+
+mutations: $(READY)
+	$(BIN)/python tests/mutations/run.py
 
 toy: $(READY)
 	$(BIN)/python examples/toy_experiment.py --device $(DEVICE)

@@ -13,7 +13,9 @@ from torch import Tensor
 
 __all__ = ["gradients_possible", "isolated", "one_thread"]
 
-_DEVICE_TYPES = ("cpu", "cuda", "xpu", "mps")
+_AUTOCAST = [
+    kind for kind in ("cpu", "cuda", "xpu", "mps") if torch.amp.is_autocast_available(kind)
+]
 
 
 @contextmanager
@@ -25,10 +27,9 @@ def isolated() -> Iterator[None]:
     otherwise, products of float32 are computed as such, and numpy warns as it does by default.
     """
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.inference_mode(False))  # which ends `torch.no_grad` as well
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
-        for kind in _DEVICE_TYPES:
+        for kind in _AUTOCAST:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         if torch.empty(0).device.type != "cpu":

@@ -260,8 +260,8 @@ class NearestSubspace(nn.Module):
         v = x.unsqueeze(1) - self.centers[components]
         K, q, d = self._sizes()
         if q:
-            removed = torch.zeros_like(coordinates)
             along = coordinates * self.shrinkage()
+            removed = torch.zeros_like(along)
             basis = self.basis.reshape(K * q, d)
             shadows = []
             for column in torch.split(components.unsqueeze(2).expand(-1, -1, q), 1, dim=1):

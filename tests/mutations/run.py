@@ -1,0 +1,271 @@
+"""Break a proof or a promise on purpose, one at a time: each change must fail a test.
+
+``make mutations`` copies the package for each mutation, applies it, and runs the tests that are to
+notice. It ends with an error if the tests pass, or if the code to change is no longer there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+
+
+class Mutation(NamedTuple):
+    """A change of the source and the tests that must notice it."""
+
+    breaks: str
+    file: str
+    before: str
+    after: str
+    tests: str
+
+
+MUTATIONS = [
+    Mutation(
+        "the rounding term of certified radii",
+        "certificates.py",
+        "2 * self.error(X)",
+        "0 * self.error(X)",
+        "test_certificates.py",
+    ),
+    Mutation(
+        "the constant in certified radii",
+        "certificates.py",
+        "slack / lipschitz_constant, -np.inf",
+        "1.001 * slack / lipschitz_constant, -np.inf",
+        "test_certificates.py",
+    ),
+    Mutation(
+        "the rounding of sums of products",
+        "lipschitz/_rounding.py",
+        "    n_terms = module.in_features + 2\n",
+        "    n_terms = 0\n",
+        "test_certificates.py",
+    ),
+    Mutation(
+        "rounding upwards",
+        "lipschitz/_bounds.py",
+        "return nearest if nearest >= value else math.nextafter(nearest, math.inf)",
+        "return nearest",
+        "test_certificates.py",
+    ),
+    Mutation(
+        "exactly the known classes are bounded",
+        "lipschitz/networks.py",
+        "type(module) is known and",
+        "isinstance(module, known) and",
+        "contracts/test_known_layers.py",
+    ),
+    Mutation(
+        "instances with another method are not bounded",
+        "lipschitz/networks.py",
+        "not (replaced or hooked)",
+        "not hooked",
+        "contracts/test_known_layers.py",
+    ),
+    Mutation(
+        "layers with hooks are not bounded",
+        "lipschitz/networks.py",
+        "not (replaced or hooked)",
+        "not replaced",
+        "test_certificates.py",
+    ),
+    Mutation(
+        "training scores are raised by held-out rows",
+        "_thresholds.py",
+        "scores[seen] += max(unseen - lowered, 0.0)",
+        "pass",
+        "test_detector_training.py",
+    ),
+    Mutation(
+        "training rows are left out of their own score",
+        "_thresholds.py",
+        "            if leave_out:\n",
+        "            if False:\n",
+        "test_novelty.py",
+    ),
+    Mutation(
+        "labels follow a new threshold",
+        "_thresholds.py",
+        "self.threshold_, self.labels_, self._by_object = value, labels, by_object",
+        "self.threshold_, self._by_object = value, by_object",
+        "test_thresholds.py",
+    ),
+    Mutation(
+        "the rank of the conformal threshold",
+        "conformal.py",
+        "math.ceil(",
+        "math.floor(",
+        "test_conformal.py",
+    ),
+    Mutation(
+        "ties count in PyOD's confidence",
+        "_confidence.py",
+        'side="right"',
+        'side="left"',
+        "test_pyod_contract.py",
+    ),
+    Mutation(
+        "both classes are attacked in the certified ROC AUC",
+        "metrics.py",
+        "shifts = 2.0 * _non_negative",
+        "shifts = 1.0 * _non_negative",
+        "test_metrics.py",
+    ),
+    Mutation(
+        "inference mode is left",
+        "_isolation.py",
+        "stack.enter_context(torch.inference_mode(False))",
+        "pass",
+        "test_isolation.py",
+    ),
+    Mutation(
+        "autocast is off",
+        "_isolation.py",
+        "stack.enter_context(torch.autocast(kind, enabled=False))",
+        "pass",
+        "test_isolation.py",
+    ),
+    Mutation(
+        "new tensors are on the CPU",
+        "_isolation.py",
+        'stack.enter_context(torch.device("cpu"))',
+        "pass",
+        "test_isolation.py",
+    ),
+    Mutation(
+        "the precision is that of a fresh process",
+        "_isolation.py",
+        "stack.enter_context(_PRECISION)",
+        "pass",
+        "test_isolation.py",
+    ),
+    Mutation(
+        "numpy does not raise",
+        "_isolation.py",
+        'np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")',
+        "np.errstate()",
+        "test_isolation.py",
+    ),
+    Mutation(
+        "a parent in training mode changes no score",
+        "_fitted.py",
+        "not any(module.training for module in self.network_.modules())",
+        "True",
+        "test_isolation.py",
+    ),
+    Mutation(
+        "a replaced file keeps its mode",
+        "_atomic.py",
+        "    os.chmod(path, stat.S_IMODE(model.st_mode))\n",
+        "",
+        "test_atomic.py",
+    ),
+    Mutation(
+        "a private file is private from the start",
+        "_atomic.py",
+        "0o666 if replaced is None else 0o600",
+        "0o666",
+        "test_atomic.py",
+    ),
+    Mutation(
+        "links are followed",
+        "_atomic.py",
+        "Path(os.path.realpath(path))",
+        "Path(path)",
+        "test_atomic.py",
+    ),
+    Mutation(
+        "altered files are refused",
+        "persistence.py",
+        'if found != content.get("sha256"):',
+        "if False:",
+        "test_persistence.py",
+    ),
+    Mutation(
+        "a scorer stays in evaluation mode",
+        "export.py",
+        "return super().train(False)",
+        "return super().train(mode)",
+        "test_export.py",
+    ),
+    Mutation(
+        "Algorithm 1 ends at the level",
+        "sampler.py",
+        "target = level * margin",
+        "target = -level * margin",
+        "test_sampler.py",
+    ),
+    Mutation(
+        "Algorithm 1 stays in the domain",
+        "sampler.py",
+        "z = domain.project(z.detach() + step.nan_to_num_(0.0, 0.0, 0.0))",
+        "z = z.detach() + step.nan_to_num_(0.0, 0.0, 0.0)",
+        "test_sampler.py",
+    ),
+    Mutation(
+        "the hinge begins at the margin",
+        "losses.py",
+        "torch.relu(margin - signed)",
+        "torch.relu(-signed)",
+        "test_losses.py",
+    ),
+    Mutation(
+        "trained weights are retracted",
+        "_learning.py",
+        "        polish(self.network_)\n",
+        "",
+        "test_detector_training.py",
+    ),
+]
+
+
+def survives(mutation: Mutation) -> str:
+    """Return why a mutation counts as not noticed; empty if a test fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("pyod_lipocc", "tests"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        source = copy / "pyod_lipocc" / mutation.file
+        text = source.read_text()
+        if text.count(mutation.before) != 1:
+            return f"{mutation.file} holds {mutation.before!r} {text.count(mutation.before)} times"
+        source.write_text(text.replace(mutation.before, mutation.after))
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", f"tests/{mutation.tests}"],
+            cwd=copy,
+            env=os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+    if run.returncode == 1:
+        return ""
+    return run.stdout[-500:] + run.stderr[-500:]
+
+
+def main() -> int:
+    """Apply every mutation whose description holds the words of the command line."""
+    chosen = [m for m in MUTATIONS if all(word in m.breaks for word in sys.argv[1:])]
+    survivors = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for mutation, reason in zip(chosen, pool.map(survives, chosen), strict=True):
+            print(f"{'SURVIVES' if reason else 'caught':9} {mutation.breaks}", flush=True)
+            if reason:
+                survivors += 1
+                print(reason)
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutations caught")
+    return min(survivors, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
