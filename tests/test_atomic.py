@@ -62,13 +62,19 @@ def test_nobody_else_may_read_a_private_file_while_it_is_written(detector, tmp_p
     path = tmp_path / "model"
     path.write_bytes(b"before")
     path.chmod(0o600)
-    modes, fsync = [], os.fsync
+    modes = []
 
-    def spy(descriptor):
-        modes.extend(mode_of(one) for one in tmp_path.iterdir())
-        fsync(descriptor)
+    def watch(name):
+        function = getattr(os, name)
 
-    monkeypatch.setattr(os, "fsync", spy)
+        def watched(*arguments):
+            modes.extend(mode_of(one) for one in tmp_path.iterdir())
+            return function(*arguments)
+
+        monkeypatch.setattr(os, name, watched)
+
+    watch("chmod")  # the file is new, and empty
+    watch("fsync")  # it is complete
     with umask(0):
         detector.save(path)
     assert {*modes} == {0o600}
