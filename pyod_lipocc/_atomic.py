@@ -37,7 +37,7 @@ def check_regular(path: str | os.PathLike[str]) -> os.stat_result | None:
         If there is a directory, FIFO, socket or device, or links lead in a circle.
     """
     try:
-        status = os.stat(path)
+        status = os.stat(os.path.realpath(path))
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(status.st_mode):

@@ -58,7 +58,8 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
     ----------
     contamination : float in (0, 0.5] or threshold object, default=0.1
         Share of outliers expected in the training rows: sets `threshold_` at that percentile of
-        `decision_scores_`. An object of PyThresh sets the threshold by its own rule.
+        `decision_scores_`. An object of PyThresh sets the threshold by its own rule. `set_threshold`
+        sets another one after `fit`.
     novelty : bool, default=False
         True: the training rows are clean, all of them shape the support. False, PyOD's convention:
         up to a share `contamination` of them are outliers, and the rows that look like it, twice
@@ -483,7 +484,8 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
         self, scores: npt.NDArray[np.float64], method: str
     ) -> npt.NDArray[np.float64]:
         if method == "linear":
-            scaler = MinMaxScaler().fit(self.decision_scores_[:, None])
+            scaler = MinMaxScaler().set_output(transform="default")
+            scaler.fit(self.decision_scores_[:, None])
             outlier = scaler.transform(scores[:, None]).ravel()
         elif method == "unify":
             outlier = erf((scores - self._mu) / (self._sigma * np.sqrt(2)))

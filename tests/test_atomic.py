@@ -151,6 +151,14 @@ def test_loading_what_is_no_regular_file_says_so_at_once(tmp_path, make):
         LipOCC.load(tmp_path / "m")
 
 
+def test_an_empty_path_is_the_folder_itself(write, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(IsADirectoryError, match="path must be"):
+        write("")
+    assert [*tmp_path.iterdir()] == [tmp_path / "here"]
+
+
 def test_a_missing_folder_is_named_not_a_temporary_file(write, tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         write(tmp_path / "nowhere" / "model")

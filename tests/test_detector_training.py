@@ -11,12 +11,14 @@ from torch import nn
 from tqdm import tqdm
 
 from pyod_lipocc import LipOCC
+from pyod_lipocc.balls import inscribed_balls
 from pyod_lipocc.domains import Ball
 from pyod_lipocc.lipschitz import NearestSubspace, OrthogonalConv2d, conv, dense, lipschitz_bound
 from pyod_lipocc.negatives import uniform
 from pyod_lipocc.sampler import newton_raphson
 from pyod_lipocc.stiefel import StiefelAdam
-from pyod_lipocc.training import Callback, EarlyStopping, LinearDecay, WeightAveraging
+from pyod_lipocc.subspaces import nearest_subspace
+from pyod_lipocc.training import Callback, EarlyStopping, LinearDecay, WeightAveraging, train
 
 X = cloud()
 IMAGE = {"image_shape": (8, 8), "domain": Ball(50.0)}
@@ -376,6 +378,81 @@ def test_tables_start_from_as_many_rows_as_distances_are_cheap(n, d, centers) ->
     X = np.random.default_rng(0).normal(size=(n, d))
     detector = LipOCC(novelty=True, max_iter=1, random_state=0).fit(X)
     assert len(detector.network_[-1].centers) == centers
+
+
+class TestNamesAndBuilders:
+    """A builder gives the detector of its name, whoever passes it."""
+
+    @pytest.mark.parametrize(
+        ("name", "builders"),
+        [
+            ("nearest-subspace", [nearest_subspace, partial(nearest_subspace), "auto"]),
+            ("dense", [dense, partial(dense), partial(partial(dense))]),
+            ("inscribed-balls", [inscribed_balls, partial(inscribed_balls)]),
+        ],
+    )
+    @pytest.mark.parametrize("novelty", [True, False])
+    def test_of_tables(self, name, builders, novelty):
+        first, *others = (
+            LipOCC(network=network, novelty=novelty, max_iter=2, random_state=0).fit(cloud(1200))
+            for network in (name, *builders)
+        )
+        for other in others:
+            np.testing.assert_array_equal(other.decision_scores_, first.decision_scores_)
+            assert str(other.network_) == str(first.network_)
+
+    def test_of_images(self):
+        X = np.random.default_rng(0).uniform(size=(1100, 16))
+        first, second = (
+            LipOCC(network=network, image_shape=(4, 4), max_iter=2, random_state=0).fit(X)
+            for network in ("nearest-subspace", nearest_subspace)
+        )
+        np.testing.assert_array_equal(second.decision_scores_, first.decision_scores_)
+        assert len(first.calibration_scores_) == 55
+
+    def test_subspaces_of_tables_hold_rows_out(self):
+        network = partial(nearest_subspace, n_components=4)
+        detector = LipOCC(network=network, max_iter=2, random_state=0).fit(cloud(1200))
+        assert len(detector.calibration_scores_) == 60
+
+
+class TestWrappersForSeveralDevices:
+    @pytest.fixture
+    def group(self, tmp_path):
+        distributed = torch.distributed
+        store = distributed.FileStore(str(tmp_path / "store"), 1)
+        distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+        yield
+        distributed.destroy_process_group()
+
+    @pytest.fixture(params=["DistributedDataParallel", "DataParallel"])
+    def wrap(self, request, group):
+        return getattr(nn.parallel, request.param)
+
+    def test_are_refused_with_the_reason(self, wrap):
+        wrapped = wrap(dense(3, hidden=(8,)))
+        for network in (
+            wrapped,
+            nn.Sequential(nn.Identity(), wrapped),
+            lambda n_features, generator: wrap(dense(n_features, hidden=(8,))),
+        ):
+            with pytest.raises(ValueError, match=r"network must.*Parallel.*network\.module"):
+                small(network=network).fit(X)
+
+    def test_are_refused_by_the_training_itself(self, wrap):
+        network = wrap(dense(3, hidden=(8,)))
+        with pytest.raises(ValueError, match=r"network must.*Parallel"):
+            train(
+                network,
+                [torch.zeros(4, 3)],
+                domain=Ball(5.0).expand(3).to(torch.float32),
+                margin=0.1,
+                loss=torch.relu,
+                optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+                schedule=lambda progress: 0.1,
+                max_iter=1,
+                generator=torch.Generator(),
+            )
 
 
 class TestTrainingScoresOfRowsThatWereSeen:

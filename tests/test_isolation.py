@@ -11,6 +11,7 @@ from itertools import repeat
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from small import cloud, small
 from torch import nn
@@ -48,6 +49,7 @@ def other_settings():
         setting(torch.get_default_dtype, torch.set_default_dtype, torch.float64),
         torch.device("meta"),
         np.errstate(all="raise"),
+        sklearn.config_context(transform_output="pandas"),
         setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"),
     ):
         yield
