@@ -54,9 +54,8 @@ def point(shape, seed=0, dtype=torch.float64):
 def matrices(draw, dtype=np.float64):
     shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
     width = 8 * np.dtype(dtype).itemsize
-    entries = st.one_of(
-        st.sampled_from([0.0, 1.0, -1.0, 2.0, 1e-20, 1e20]), st.floats(-4, 4, width=width)
-    )
+    exact = [float(dtype(value)) for value in (0.0, 1.0, -1.0, 2.0, 1e-20, 1e20)]
+    entries = st.one_of(st.sampled_from(exact), st.floats(-4, 4, width=width))
     scale = draw(st.sampled_from([1e-20, 1e-6, 1.0, 1e6, 1e15]))
     return torch.tensor(draw(hnp.arrays(dtype, shape, elements=entries)) * dtype(scale))
 
