@@ -322,6 +322,7 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
         check_is_fitted(self, "network_")
         return self._score(self._validate(X, reset=False))
 
+    @isolated()
     def predict(self, X: npt.ArrayLike, return_confidence: bool = False) -> Any:
         """Label rows: 1 where the score exceeds `threshold_`, else 0.
 
@@ -371,6 +372,7 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
             return probabilities
         return probabilities, self._confidence(scores, self._labels(scores))
 
+    @isolated()
     def predict_confidence(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return PyOD's confidence of each label: how likely other training rows give it too.
 
@@ -391,6 +393,7 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
         scores = self.decision_function(X)
         return self._confidence(scores, self._labels(scores))
 
+    @isolated()
     def predict_with_rejection(
         self,
         X: npt.ArrayLike,
@@ -426,7 +429,7 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
             warnings.warn(
                 "The cost of rejection must be positive. "
                 "It has been set to the contamination rate.",
-                stacklevel=2,
+                stacklevel=3,
             )
         labels, confidence = self.predict(X, return_confidence=True)
         self.rejection_threshold_ = 1 - 2 * np.exp(-T)
@@ -503,7 +506,6 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
             return labels
         return (scores > self.threshold_).astype(int)
 
-    @isolated()
     def _confidence(
         self, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int_]
     ) -> npt.NDArray[np.float64]:
