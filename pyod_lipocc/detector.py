@@ -58,8 +58,8 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
     ----------
     contamination : float in (0, 0.5] or threshold object, default=0.1
         Share of outliers expected in the training rows: sets `threshold_` at that percentile of
-        `decision_scores_`. An object of PyThresh sets the threshold by its own rule. `set_threshold`
-        sets another one after `fit`.
+        `decision_scores_`. An object of PyThresh sets the threshold by its own rule. After `fit`,
+        `set_threshold` sets another one.
     novelty : bool, default=False
         True: the training rows are clean, all of them shape the support. False, PyOD's convention:
         up to a share `contamination` of them are outliers, and the rows that look like it, twice
