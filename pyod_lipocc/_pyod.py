@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
         def fit_predict_score(
             self, X: npt.ArrayLike, y: npt.ArrayLike, scoring: str = "roc_auc_score"
         ) -> float: ...
-        def predict_proba(
-            self,
-            X: npt.ArrayLike,
-            method: Literal["linear", "unify"] = "linear",
-            return_confidence: bool = False,
-        ) -> Any: ...
         def compute_rejection_stats(
             self,
             T: float = 32,

@@ -136,7 +136,9 @@ class TestConformal:
     def test_too_few_rows_are_said(self, calibrated, detector):
         for one, alpha in ((copy.copy(calibrated), 0.001), (detector, 0.05)):
             before = fitted_state(one)
-            with pytest.raises(ValueError, match=r"alpha=.* needs at least \d+ rows held out of training, got \d"):
+            with pytest.raises(
+                ValueError, match=r"alpha=.* needs at least \d+ rows held out of training, got \d"
+            ):
                 one.set_threshold("conformal", alpha=alpha)
             assert_untouched(one, before)
 
