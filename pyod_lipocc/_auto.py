@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -91,7 +92,7 @@ def resolve_domain(
     X: npt.NDArray[Any],
     scaling: Scaling,
     margin: float,
-    image_shape: tuple[int, ...] | None,
+    image_shape: Sequence[int] | None,
 ) -> Domain:
     """Return B; "auto" is a ball around the data, for images the range of the pixels.
 
@@ -140,7 +141,7 @@ def resolve_network(
     n_features: int,
     generator: torch.Generator,
     *,
-    image_shape: tuple[int, ...] | None,
+    image_shape: Sequence[int] | None,
     **of_data: Any,
 ) -> torch.nn.Module:
     """Return an untrained network of its own: by name, by a builder, or as a copy of a module.
@@ -193,7 +194,7 @@ def _builder(network: Any) -> Any:
     return NETWORKS[_AUTO_NETWORK if network == "auto" else network]
 
 
-def leaves_own_rows_out(network: Any, image_shape: tuple[int, ...] | None) -> bool:
+def leaves_own_rows_out(network: Any, image_shape: Sequence[int] | None) -> bool:
     """Tell whether the network of a detector can leave a training row out of its own score.
 
     So does `subspaces.nearest_subspace` where the rows themselves are its centres.
@@ -314,7 +315,7 @@ def resolve_negatives(
     domain: Domain,
     margin: float,
     novelty: bool,
-    image_shape: tuple[int, ...] | None,
+    image_shape: Sequence[int] | None,
     starts_from_data: bool,
 ) -> Proposal:
     """Return Q0; "auto" depends on what the data is.

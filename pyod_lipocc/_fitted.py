@@ -274,8 +274,9 @@ class FittedMethods(DetectorState):
         A copy takes its place where a parent module has put it in training mode, or where
         `torch.inference_mode` has made its weights: autograd refuses those.
         """
+        tensors = (*self.network_.parameters(), *self.network_.buffers())
         ready = not any(module.training for module in self.network_.modules())
-        if ready and not any(weight.is_inference() for weight in self.network_.parameters()):
+        if ready and not any(tensor.is_inference() for tensor in tensors):
             return self.network_
         return copy.deepcopy(self.network_).eval()
 

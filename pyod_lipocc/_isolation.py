@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["gradients_possible", "isolated", "one_thread"]
+__all__ = ["SharedSettings", "gradients_possible", "isolated", "one_thread", "without_autocast"]
 
 _AUTOCAST = [
     kind for kind in ("cpu", "cuda", "xpu", "mps") if torch.amp.is_autocast_available(kind)
@@ -29,12 +29,23 @@ def isolated() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))  # which ends `torch.no_grad` as well
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
-        for kind in _AUTOCAST:
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(without_autocast())
         if torch.empty(0).device.type != "cpu":
             stack.enter_context(torch.device("cpu"))
         stack.enter_context(_PRECISION)
+        yield
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Compute, until the end of the context, in the precision of the tensors.
+
+    For what follows torch's default type and device, as constructors of layers do.
+    """
+    with ExitStack() as stack:
+        for kind in _AUTOCAST:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 
@@ -43,7 +54,7 @@ def gradients_possible(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
 
 
-class _Shared:
+class SharedSettings:
     """Settings that all threads of the process share.
 
     The first thread that enters sets them, the last one that leaves restores them.
@@ -111,7 +122,7 @@ def _write_precision(precision: tuple[Any, ...]) -> None:
         backend.fp32_precision = product
 
 
-_PRECISION = _Shared(
+_PRECISION = SharedSettings(
     _read_precision,
     _write_precision,
     (torch.float32, *(["ieee"] * len(_BACKENDS) or ["highest"])),

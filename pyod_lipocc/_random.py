@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral
@@ -9,6 +11,8 @@ from numbers import Integral
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from pyod_lipocc._isolation import SharedSettings
 
 __all__ = [
     "RandomState",
@@ -100,9 +104,16 @@ def local_generator(random_state: RandomState) -> Iterator[np.random.Generator]:
         yield generator
 
 
+_GLOBAL_GENERATORS = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a thread that the child does not have may hold the lock
+    os.register_at_fork(after_in_child=_GLOBAL_GENERATORS._at_fork_reinit)  # type: ignore[attr-defined]
+
+
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
     """Seed torch's global generators until the end of the context, on GPUs where they are in use.
+
+    All threads share these generators, so they take turns in the context.
 
     Parameters
     ----------
@@ -110,7 +121,7 @@ def global_seed(seed: int) -> Iterator[None]:
     """
     in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = range(torch.cuda.device_count()) if in_use else ()
-    with torch.random.fork_rng(devices=devices):
+    with _GLOBAL_GENERATORS, torch.random.fork_rng(devices=devices):
         # torch.manual_seed would seed GPUs that come into use later
         torch.default_generator.manual_seed(seed)
         for device in devices:
@@ -118,16 +129,22 @@ def global_seed(seed: int) -> Iterator[None]:
         yield
 
 
+def _write_convolutions(settings: tuple[bool, ...]) -> None:
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = settings
+
+
+_CONVOLUTIONS = SharedSettings(
+    lambda: (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+    _write_convolutions,
+    (True, False),
+)
+
+
 @contextmanager
 def reproducible_convolutions() -> Iterator[None]:
     """Let cuDNN, until the end of the context, choose algorithms that give the same bits again."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False
-    try:
+    with _CONVOLUTIONS:
         yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before
 
 
 def unit_vectors(n: int, d: int, generator: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -68,8 +68,8 @@ def _diagnosis(X: Any, error: str, caller: str) -> str | None:
                 found[name] = f"{count} of {len(column)} rows"
     if text:
         return (
-            f"X must hold numbers, got others in {_listed(text)}: {error}. Encode them first, for "
-            "instance\n"
+            f"X must hold numbers, got other values in {_listed(text)}: {error}. Encode them "
+            "first, for instance\n"
             "    from sklearn.compose import make_column_transformer\n"
             "    from sklearn.pipeline import make_pipeline\n"
             "    from sklearn.preprocessing import OneHotEncoder\n"

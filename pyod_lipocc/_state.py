@@ -37,7 +37,7 @@ class DetectorState(BaseDetector):
     threshold: ThresholdName
     alpha: float
     attack_radius: float
-    image_shape: tuple[int, ...] | None
+    image_shape: Sequence[int] | None
     max_iter: int | AutoName
     batch_size: int
     learning_rate: float | Schedule | AutoName
@@ -55,6 +55,7 @@ class DetectorState(BaseDetector):
     contamination_: float
     labels_: npt.NDArray[np.int_]
     n_features_in_: int
+    feature_names_in_: npt.NDArray[Any]
     n_iter_: int
     history_: History
     network_: torch.nn.Module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
@@ -107,9 +107,9 @@ def check_parameters(parameters: dict[str, Any], caller: str) -> None:
     if isinstance(contamination, str):
         raise ValueError(
             "contamination must be a float in (0, 0.5] or a threshold object, got "
-            f"{contamination!r}: where the share of outliers is not known, threshold='boundary' "
-            "labels by the sign of the signed distance, threshold='conformal' bounds the rate of "
-            "false alarms"
+            f"{contamination!r}: where the share of outliers is not known, use "
+            "threshold='boundary', the sign of the signed distance, or threshold='conformal', a "
+            "bound of the rate of false alarms"
         )
     validate_parameter_constraints(CONSTRAINTS, parameters, caller_name=caller)
     for name in ("margin", "regularization", "learning_rate"):
@@ -155,7 +155,7 @@ def check_threshold(threshold: Any) -> None:
         raise ValueError(f"threshold must be finite, got {threshold!r}")
 
 
-def check_image_shape(image_shape: tuple[int, ...] | list[int] | None, n_features: int) -> None:
+def check_image_shape(image_shape: Sequence[int] | None, n_features: int) -> None:
     """Check that images of the given shape have as many pixels as X has columns.
 
     Parameters

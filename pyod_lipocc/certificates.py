@@ -183,6 +183,7 @@ class Certificate:
         return quotient(slope, float(self.scaling.scale.min()))
 
 
+@isolated()
 def certified_radius(
     scores: npt.ArrayLike,
     threshold: float,

@@ -23,6 +23,7 @@ from sklearn.model_selection import train_test_split
 
 from pyod_lipocc._fetch import read
 from pyod_lipocc._files import LABEL_NAMES, SEPARATORS, SUFFIXES, parse
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc._random import RandomState, numpy_generator
 from pyod_lipocc._registry import ADBENCH, MNIST, ODDS, Collection
 
@@ -196,6 +197,7 @@ def load_toy(
     return X
 
 
+@isolated()
 def toy_signed_distance(name: str, X: ArrayLike) -> NDArray[np.float64]:
     """Signed distance of points to the boundary of a toy shape, in closed form.
 

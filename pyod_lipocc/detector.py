@@ -128,7 +128,8 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
     device : str, torch.device or None, default=None
         Where to train and score. None: the CPU.
     random_state : int, RandomState, Generator or None, default=None
-        Used in `fit` only. An int gives the same bits at each fit on the same machine.
+        Used in `fit` only. An int gives the same bits at each fit on the same machine; with
+        convolutions or from 2^19 weights on, with the same number of torch's threads.
     verbose : int or bool, default=0
         1 shows a progress bar of the training, and of scoring where that takes long.
 
@@ -196,7 +197,7 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
         threshold: ThresholdName = "contamination",
         alpha: float = 0.05,
         attack_radius: float = 0.0,
-        image_shape: tuple[int, ...] | None = None,
+        image_shape: Sequence[int] | None = None,
         max_iter: int | AutoName = "auto",
         batch_size: int = 256,
         learning_rate: float | Schedule | AutoName = "auto",

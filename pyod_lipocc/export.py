@@ -85,6 +85,7 @@ class Scorer(nn.Module):
         """Stay in evaluation mode, whatever is asked for: this is a score, not to be trained."""
         return super().train(False)
 
+    @isolated()
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Convert as `to`, `float`, `cuda` and the like demand; the scaling stays in float64."""
         dtype = fn(torch.zeros_like(self.margin)).dtype

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import signal
 import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
@@ -29,7 +33,7 @@ from pyod_lipocc.negatives import LocalNoise, shuffled_marginals, uniform
 from pyod_lipocc.sampler import newton_raphson
 from pyod_lipocc.stiefel import StiefelAdam, retract
 from pyod_lipocc.subspaces import nearest_subspace
-from pyod_lipocc.training import train
+from pyod_lipocc.training import Callback, train
 
 
 @contextmanager
@@ -228,6 +232,16 @@ def test_the_surroundings_are_as_they_were(surroundings, detector):
         assert present() == before
 
 
+def test_buffers_made_in_inference_mode_are_replaced(detector):
+    other = copy.deepcopy(detector)
+    other.network_.register_buffer("note", torch.ones(1))
+    expected = other.explain(X[:2])
+    with torch.inference_mode():
+        other.network_.note = torch.ones(1)
+    np.testing.assert_array_equal(other.explain(X[:2]), expected)
+    assert not any(buffer.is_inference() for buffer in other._network().buffers())
+
+
 class Dropout(nn.Module):
     """Nearest subspaces behind a dropout: training changes both."""
 
@@ -282,6 +296,53 @@ def test_a_step_of_the_optimiser_keeps_orthogonality_under_autocast():
         optimizer.step()
     weight = network[2].weight.detach()
     torch.testing.assert_close(retract(weight), weight, rtol=0, atol=1e-5)
+
+
+class TestThreads:
+    """Fits at the same time share torch's generators: they take turns."""
+
+    @staticmethod
+    def builder(n_features, generator):
+        return nn.Sequential(nn.Linear(n_features, 8), nn.Dropout(0.1), nn.Linear(8, 1))
+
+    @pytest.mark.usefixtures("global_rngs_untouched")
+    def test_concurrent_fits_are_those_of_one_after_the_other(self):
+        def fit(seed):
+            return LipOCC(network=self.builder, max_iter=3, random_state=seed).fit(X)
+
+        expected = [fit(seed).decision_scores_ for seed in range(3)]
+        with ThreadPoolExecutor(6) as pool:
+            found = [fitted.decision_scores_ for fitted in pool.map(fit, [*range(3)] * 4)]
+        for scores, others in zip(found, expected * 4, strict=True):
+            np.testing.assert_array_equal(scores, others)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks of POSIX")
+    def test_a_fork_while_another_thread_fits_can_fit(self):
+        started, leave = threading.Event(), threading.Event()
+
+        class Wait(Callback):
+            def begin(self, max_iter, network):
+                started.set()
+                leave.wait(30)
+
+            def __copy__(self):
+                return self
+
+        parameters = {"max_iter": 1, "random_state": 0, "callbacks": [Wait()]}
+        thread = threading.Thread(target=LipOCC(**parameters).fit, args=(X,))
+        thread.start()
+        started.wait(30)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+            child = os.fork()
+        if not child:
+            signal.alarm(20)
+            fitted()
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        leave.set()
+        thread.join()
+        assert status == 0
 
 
 class TestSharedSettings:

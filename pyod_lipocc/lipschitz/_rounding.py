@@ -179,7 +179,7 @@ def _none(module: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
 
 
 def _of_linear(module: nn.Linear | OrthogonalLinear, x: Tensor, y: Tensor) -> tuple[float, float]:
-    n_terms = module.in_features + 2
+    n_terms = module.weight.shape[1] + 2
     return _of_sums(n_terms, frobenius_norm(module.weight), module.bias, x, y)
 
 

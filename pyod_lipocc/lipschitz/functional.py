@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc.lipschitz._bounds import convolution_norm
 from pyod_lipocc.lipschitz._kernels import (
     halves,
@@ -219,6 +220,7 @@ def invertible_downsampling(x: Tensor, window: int = 2) -> Tensor:
     return windows(x, window).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
 
 
+@isolated()
 @torch.no_grad()
 def convolution_bound(kernel: Tensor, stride: int = 1) -> float:
     r"""Bound the operator norm of a convolution for every image size and zero or circular padding.

@@ -7,9 +7,11 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import NoneType
 from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules import module as _hooks
 
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
@@ -57,7 +59,6 @@ class StiefelLayer(Protocol):
     def stiefel_weights(self) -> list[nn.Parameter]:
         """Return the parameters that an optimiser must keep on the manifold."""
 
-    @isolated()
     def polish(self) -> None:
         """Retract these weights in their present precision, in place."""
 
@@ -91,6 +92,7 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
+@isolated()
 def polish(network: nn.Module) -> None:
     """Retract every orthogonal layer of a network in its present precision, in place.
 
@@ -106,13 +108,18 @@ def polish(network: nn.Module) -> None:
 def computes_as(module: nn.Module, known: type[T]) -> TypeGuard[T]:
     """Tell whether a module is of the known class itself, with its methods as they are.
 
-    A subclass, a hook or a method that an instance replaces may compute anything.
+    A subclass, a hook, a method that an instance replaces or a weight of another class of tensors
+    may compute anything.
     """
     replaced = any(callable(getattr(known, name, None)) for name in vars(module))
-    hooked = module._forward_hooks or module._forward_pre_hooks
-    return type(module) is known and not (replaced or hooked)
+    own_hooks = module._forward_hooks or module._forward_pre_hooks
+    hooked = own_hooks or _hooks._global_forward_hooks or _hooks._global_forward_pre_hooks
+    tensors = (*module._parameters.values(), *module._buffers.values())
+    plain = all(type(tensor) in (Tensor, nn.Parameter, NoneType) for tensor in tensors)
+    return type(module) is known and plain and not (replaced or hooked)
 
 
+@isolated()
 def fold(network: nn.Module) -> nn.Module:
     """Return a plain equivalent for scoring: what training needs of the layers is left out.
 
@@ -206,6 +213,13 @@ def _is_plain(module: nn.Conv2d) -> bool:
     )
 
 
+def _mixes_rows(layer: nn.Module) -> bool:
+    """Tell whether a layer may sort, split or join along the first dimension, which counts rows."""
+    if isinstance(layer, nn.Flatten):
+        return layer.start_dim != 1
+    return getattr(layer, "dim", -1) not in (-1, 1, 2, 3)
+
+
 @isolated()
 def lipschitz_bound(network: nn.Module) -> float:
     """Bound the l2 Lipschitz constant of a network by composition of its layers' bounds.
@@ -249,8 +263,7 @@ def lipschitz_bound(network: nn.Module) -> float:
     if computes_as(network, nn.Conv2d) and _is_plain(network):
         return convolution_bound(network.weight, network.stride[0])
     if any(computes_as(network, known) for known in _CONTRACTIONS):
-        # Along the first dimension rows would be sorted among each other.
-        return math.inf if getattr(network, "dim", -1) == 0 else 1.0
+        return math.inf if _mixes_rows(network) else 1.0
     return math.inf
 
 

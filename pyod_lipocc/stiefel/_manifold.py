@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyod_lipocc._isolation import without_autocast
+
 __all__ = ["nearest_point", "orthogonality_error", "project_tangent", "retract", "sample_stiefel"]
 
 _BLOCK = 128
@@ -32,6 +34,7 @@ def _deviation(weight: Tensor) -> Tensor:
     return gram
 
 
+@without_autocast()
 def orthogonality_error(weight: Tensor) -> Tensor:
     r"""Frobenius norm of :math:`W^\top W - I`: an upper bound of every :math:`|\sigma_i^2 - 1|`.
 
@@ -53,6 +56,7 @@ def orthogonality_error(weight: Tensor) -> Tensor:
     return error
 
 
+@without_autocast()
 def project_tangent(weight: Tensor, direction: Tensor) -> Tensor:
     r"""Project a direction onto the tangent space of the manifold at `weight`.
 
@@ -109,6 +113,7 @@ def _orthonormal_basis(weight: Tensor) -> Tensor:
     return q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(q).unsqueeze(-2)
 
 
+@without_autocast()
 def retract(weight: Tensor) -> Tensor:
     r"""Bring a matrix back onto the manifold.
 
@@ -175,6 +180,7 @@ def retract(weight: Tensor) -> Tensor:
             return weight
 
 
+@without_autocast()
 def nearest_point(weight: Tensor) -> Tensor:
     r"""Find the point of the manifold that is nearest to a matrix, however far.
 
@@ -263,6 +269,7 @@ def turn(weight: Tensor, skew: Tensor) -> tuple[Tensor, float]:
     return (weight @ turn).add_(weight), departure
 
 
+@without_autocast()
 def sample_stiefel(
     *shape: int,
     generator: torch.Generator | None = None,

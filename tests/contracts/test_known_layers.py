@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune
 
@@ -114,3 +115,51 @@ def test_parametrised_and_pruned_layers_have_none():
     assert lipschitz_bound(layer) == math.inf
     pruned = prune.identity(nn.Linear(3, 3), "weight")
     assert lipschitz_bound(pruned) == math.inf
+
+
+class Thousandfold(torch.Tensor):
+    """A weight of another class, which may compute anything."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, arguments=(), keywords=None):
+        result = super().__torch_function__(function, types, arguments, keywords or {})
+        return 1000 * result if function is nn.functional.linear else result
+
+
+def test_weights_of_another_class_are_not_believed():
+    layer = nn.Linear(3, 3)
+    layer.weight = nn.Parameter(layer.weight.detach().as_subclass(Thousandfold))
+    assert lipschitz_bound(layer) == math.inf
+
+
+@pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook"])
+def test_hooks_of_all_modules_are_not_believed(kind, layer):
+    handle = getattr(torch.nn.modules.module, f"register_module_{kind}")(lambda *_: None)
+    try:
+        assert lipschitz_bound(layer) == math.inf
+    finally:
+        handle.remove()
+    assert lipschitz_bound(layer) < math.inf
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Flatten(0),
+        nn.Flatten(-2),
+        nn.Unflatten(0, (1, 2)),
+        nn.Unflatten(-2, (1, 2)),
+        lipschitz.GroupSort2(0),
+        lipschitz.FullSort(-2),
+    ],
+    ids=str,
+)
+def test_layers_that_may_mix_rows_have_none(layer):
+    assert lipschitz_bound(layer) == math.inf
+
+
+def test_the_rounding_is_that_of_the_weights_not_of_what_a_layer_says_of_them():
+    layer = nn.Linear(3, 3).double()
+    expected = rounding_bound(layer, 3)
+    layer.in_features = -10
+    assert rounding_bound(layer, 3) == expected
