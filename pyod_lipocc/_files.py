@@ -9,7 +9,7 @@ import reprlib
 import warnings
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
@@ -54,7 +54,11 @@ _MISSING = ("", "na", "n/a", "<na>", "null", "none", "#n/a", "#na")
 _NOT_A_NUMBER = ("1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan")
 _WORDS = dict.fromkeys((*_MISSING, *_NOT_A_NUMBER), np.nan) | {"true": 1.0, "false": 0.0}
 
-_ENCODE = "encode labels, as in (labels != 'normal').astype(int), and give a feature another name"
+# what a decimal comma or a thousands separator looks like in the repr of a field
+_GROUPED = re.compile(
+    r"['\"]\s*[-+]?\d[\d.]*(?:[,' \u2019]|\\xa0|\\u2009|\\u202f)"
+    r"(?:[\d.,' \u2019]|\\xa0|\\u2009|\\u202f)*['\"] in line"
+)
 
 _DECIMAL = (
     "; numbers take a decimal point and no thousands separator, pandas.read_csv reads others with "
@@ -74,18 +78,21 @@ class _Content(NamedTuple):
         All that the file holds, by name.
     feature_names : tuple of str or None
         Names of the columns of X.
-    no_numbers : dict of str to str
-        An example for each column that does not hold numbers.
+    no_numbers : dict of int to str
+        An example for each column that does not hold numbers, by its position in `names`.
     left_out : tuple of str
         Columns that the file declares to be an index; they are in none of the above.
+    lines : sequence of int
+        The line of the file where each row starts, if the file has lines.
     """
 
     X: Any
     labels: dict[str, Any]
     names: list[str]
     feature_names: tuple[str, ...] | None = None
-    no_numbers: dict[str, str] = {}
+    no_numbers: dict[int, str] = {}
     left_out: tuple[str, ...] = ()
+    lines: Sequence[int] = ()
 
 
 def parse(
@@ -122,7 +129,8 @@ def parse(
     Warns
     -----
     UserWarning
-        If a feature may be an index or labels, or an index is left out.
+        If a feature may be an index or labels, has neither name nor values, or an index is left
+        out.
     """
     options = {"separator": separator} if suffix == ".csv" else {}
     try:
@@ -132,6 +140,11 @@ def parse(
     except Exception as error:  # the parsers raise almost anything on a damaged file
         raise ValueError(f"{source} cannot be read as {suffix}: {error}") from error
     labels = content.labels
+    if label in content.left_out:
+        raise ValueError(
+            f"label must not name the index of {source}, which is left out, got {label!r}: write "
+            "the file anew after frame.reset_index(), which makes the index a column"
+        )
     if label is not None and label not in labels:
         raise ValueError(
             f"label must be one of the names that {source} holds "
@@ -148,7 +161,8 @@ def parse(
     label_name, y = None, None
     for label_name, values in labels.items():
         what = f"{label_name} in {source}"
-        y = _binary(values, what, len(X), content.no_numbers.get(label_name))
+        example = content.no_numbers.get(content.names.index(label_name))
+        y = _binary(values, what, len(X), example, content.lines)
     for doubt in _doubts(X, content, source):
         warnings.warn(doubt, UserWarning, stacklevel=3)
     return X, y, content.feature_names, label_name
@@ -172,16 +186,24 @@ def _listed(items: Iterable[str], at_most: int = 10) -> str:
 
 def _check_features(content: _Content, source: str) -> None:
     examples = {
-        name: example for name, example in content.no_numbers.items() if name not in content.labels
+        i: example
+        for i, example in content.no_numbers.items()
+        if content.names[i] not in content.labels
     }
     if examples:
-        comma = re.compile(r"['\"]\s*[-+]?\d[\d.]*[,' ][\d.,' ]*['\"] in line")
-        shown = _listed((f"{name}: {example}" for name, example in examples.items()), at_most=5)
+        shown = _listed(
+            (f"{_shown_name(content.names, i)}: {example}" for i, example in examples.items()),
+            at_most=5,
+        )
         raise ValueError(
             f"columns of {source} must hold numbers, got {shown}: drop these columns, or encode "
             "them with sklearn.preprocessing.OneHotEncoder, or with OrdinalEncoder where they are "
-            f"ordered{_DECIMAL if any(map(comma.match, examples.values())) else ''}"
+            f"ordered{_DECIMAL if any(map(_GROUPED.match, examples.values())) else ''}"
         )
+
+
+def _shown_name(names: list[str], i: int) -> str:
+    return names[i] if names[i].strip() else f"column {i + 1}, without a name"
 
 
 def _numbers(values: Any, what: str) -> NDArray[np.float64]:
@@ -191,18 +213,32 @@ def _numbers(values: Any, what: str) -> NDArray[np.float64]:
     return np.ascontiguousarray(numbers, dtype=np.float64)
 
 
-def _binary(values: Any, what: str, n_rows: int, example: str | None) -> NDArray[np.int64]:
+def _binary(
+    values: Any, what: str, n_rows: int, example: str | None, lines: Sequence[int]
+) -> NDArray[np.int64]:
     labels = np.asarray(values).ravel()
     accepted = f"{what} must hold 0 (normal) and 1 (outlier) only, or False and True, got"
+    encode = "encode labels, as in {}, and give a feature another name"
     if example is None and labels.dtype.kind not in "biuf":
         example = reprlib.repr(labels[:5].tolist())
     if example is not None:
-        raise ValueError(f"{accepted} {example}: {_ENCODE}")
+        how = encode.format("(labels != 'normal').astype(int)")
+        raise ValueError(f"{accepted} {example}: {how}")
     if len(labels) != n_rows:
         raise ValueError(f"{what} must have a label for each of {n_rows} rows, got {len(labels)}")
+    missing = np.flatnonzero(np.isnan(labels))
+    if len(missing) > 0:
+        first = missing[0]
+        where = f"line {lines[first]}" if lines else f"row {first + 1}"
+        raise ValueError(
+            f"{accepted} {len(missing)} missing label(s), the first in {where}: fill them in, or "
+            "drop their rows"
+        )
     others = np.setdiff1d(labels, [0, 1])
     if len(others) > 0:
-        raise ValueError(f"{accepted} {others[:5]}: {_ENCODE}")
+        value = f"{others[0]:g}"
+        how = encode.format(f"(labels == {value}).astype(int) where {value} marks outliers")
+        raise ValueError(f"{accepted} {others[:5]}: {how}")
     return labels.astype(np.int64)
 
 
@@ -213,14 +249,23 @@ def _doubts(X: NDArray[np.float64], content: _Content, source: str) -> Iterator[
             f"the index {name!r} of {source} is left out: frame.reset_index() makes it a column, "
             "to_parquet(path, index=False) writes the file without it"
         )
-    for i, name in enumerate(content.feature_names or ()):
-        column, key = X[:, i], _key(name)
-        if not name.strip():
+    if content.feature_names is None:
+        return
+    features = [i for i, name in enumerate(content.names) if name not in content.labels]
+    empty = []
+    for i, column in zip(features, X.T, strict=True):
+        name, key = content.names[i], _key(content.names[i])
+        # pandas reads a column without a name as Unnamed: 0, and writes that name
+        has_name = bool(name.strip()) and not key.startswith("unnamed:")
+        if not has_name and np.isnan(column).all():
+            empty.append(str(i + 1))
+        elif not has_name:
+            written = f" but {name!r}, which pandas gives," if name.strip() else ""
             yield (
-                f"column {i + 1} of {source} has no name and is a feature: if it is an index, "
-                "write the file without it, by to_csv(path, index=False) in pandas"
+                f"column {i + 1} of {source} has no name{written} and is a feature: if it is an "
+                "index, write the file without it, by to_csv(path, index=False) in pandas"
             )
-        elif (key in _COUNTERS or key.startswith("unnamed:")) and any(
+        elif key in _COUNTERS and any(
             np.array_equal(column, np.arange(start, start + n_rows)) for start in (0, 1)
         ):
             yield (
@@ -232,6 +277,11 @@ def _doubts(X: NDArray[np.float64], content: _Content, source: str) -> Iterator[
                 f"column {name!r} of {source} may hold labels and is a feature: "
                 f"pass label={name!r}, or write the file without it"
             )
+    if empty:
+        yield (
+            f"column(s) {_listed(empty)} of {source} have no name, are empty and are features: "
+            "end no line with a separator, or drop them, by dropna(axis=1, how='all') in pandas"
+        )
 
 
 def _read_npz(file: BinaryIO, label: str | None) -> _Content:
@@ -256,30 +306,42 @@ def _read_mat(file: BinaryIO, label: str | None) -> _Content:
 
 def _read_csv(file: BinaryIO, label: str | None, separator: str) -> _Content:
     with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-        suspect = _suspected_separator(text, separator)
-        if suspect is not None:
-            raise ValueError(
-                f"its fields seem to be separated by {suspect!r}, not by {separator!r}: "
-                f"pass separator={suspect!r}"
-            )
+        _check_separator(text, separator)
         records = _records(text, separator)
         _, names = next(records, (1, []))
         _check_header(names)
-        rows, no_numbers = array("d"), dict[str, str]()
+        rows, lines, no_numbers = array("d"), array("q"), dict[int, str]()
         for line, fields in records:
-            if len(fields) != len(names):
-                raise ValueError(
-                    f"line {line} has {len(fields)} field(s), the first line names {len(names)} "
-                    f"column(s): name all columns, quote a field that holds {separator!r}, leave "
-                    "the field of a missing value empty, write numbers with a decimal point"
-                )
-            numbers = _numbers_of(fields)
-            if None in numbers:
-                for name, field, number in zip(names, fields, numbers, strict=True):
-                    if number is None and name not in no_numbers:
-                        no_numbers[name] = f"{reprlib.repr(field)} in line {line}"
-            rows.frombytes(np.array(numbers, dtype=np.float64).tobytes())
-    return _split(names, np.asarray(rows).reshape(-1, len(names)), no_numbers, label)
+            numbers, texts = _numbers_of(fields)
+            if len(fields) != len(names) or texts:
+                if not lines:
+                    _check_comment(names, fields, texts)
+                _check_length(names, fields, line, separator)
+            for i in texts:
+                no_numbers.setdefault(i, f"{reprlib.repr(fields[i])} in line {line}")
+            rows.extend(numbers)
+            lines.append(line)
+    content = _split(names, np.asarray(rows).reshape(-1, len(names)), no_numbers, label)
+    return content._replace(lines=lines)
+
+
+def _check_comment(names: list[str], fields: list[str], texts: list[int]) -> None:
+    """Refuse a first line that starts with # where the second holds no row or only text."""
+    is_row = len(fields) == len(names) > len(texts)
+    if names[0].lstrip().startswith("#") and not is_row:
+        raise ValueError(
+            f"its first line must name the columns, got {_listed(map(repr, names))}, which seems "
+            "to be a comment: delete this line"
+        )
+
+
+def _check_length(names: list[str], fields: list[str], line: int, separator: str) -> None:
+    if len(fields) != len(names):
+        raise ValueError(
+            f"line {line} has {len(fields)} field(s), the first line names {len(names)} "
+            f"column(s): name all columns, quote a field that holds {separator!r}, leave "
+            "the field of a missing value empty, write numbers with a decimal point"
+        )
 
 
 def _records(
@@ -301,23 +363,38 @@ def _records(
         raise ValueError(f"it must be saved as UTF-8: {error}") from error
 
 
-def _suspected_separator(text: io.TextIOWrapper, separator: str) -> str | None:
-    """Return the one that splits the first two records alike, where `separator` splits none."""
-    counts = {
-        candidate: [len(fields) for _, fields in islice(_records(text, candidate, strict=False), 2)]
-        for candidate in SEPARATORS
-    }
-    if counts[separator][:1] == [1]:
-        for candidate, n_fields in counts.items():
-            if len(n_fields) == 2 and n_fields[0] == n_fields[1] > 1:
-                return candidate
-    return None
+def _check_separator(text: io.TextIOWrapper, separator: str) -> None:
+    """Refuse one that splits no field, where another splits the first two records alike."""
+    header = next(iter(_first_records(text, separator, 1)), [])
+    # a tab at the end is lost where blanks separate
+    if re.fullmatch("sep=.?", separator.join(header), re.IGNORECASE):
+        raise ValueError(
+            f"its first line must name the columns, got {separator.join(header)!r}, which only "
+            "Excel reads: delete this line, and pass the separator that it names"
+        )
+    if len(header) > 1:
+        return
+    for candidate in SEPARATORS:
+        n_fields = [len(fields) for fields in _first_records(text, candidate, 2)]
+        if len(n_fields) == 2 and n_fields[0] == n_fields[1] > 1:
+            raise ValueError(
+                f"its fields seem to be separated by {candidate!r}, not by {separator!r}: "
+                f"pass separator={candidate!r}"
+            )
+
+
+def _first_records(text: io.TextIOWrapper, separator: str, n: int) -> list[list[str]]:
+    """Return the first n records; none if one is too long a field for csv."""
+    try:
+        return [fields for _, fields in islice(_records(text, separator, strict=False), n)]
+    except csv.Error:
+        return []
 
 
 def _check_header(names: list[str]) -> None:
     given = [name for name in names if name.strip()]
-    numbers = [number for number in _numbers_of(given) if number is not None]
-    all_numbers = len(numbers) == len(given) and np.isfinite(numbers).any()
+    numbers, texts = _numbers_of(given)
+    all_numbers = not texts and np.isfinite(numbers).any()
     # pandas writes 0, 1, 2 and so on for columns without names
     counted = given == [str(i) for i in range(len(given))]
     if not given or (all_numbers and not counted):
@@ -334,13 +411,15 @@ def _check_duplicates(names: list[str]) -> None:
         raise ValueError(f"names of columns must differ, got more than one {_listed(several)}")
 
 
-def _numbers_of(fields: list[str]) -> list[float] | list[float | None]:
-    """Return the number in each field; None where it holds none."""
+def _numbers_of(fields: list[str]) -> tuple[list[float], list[int]]:
+    """Return the number in each field, NaN where it holds none, and the positions of the latter."""
     # for float(), 1_000 is a number
     if "_" not in "".join(fields):
         with suppress(ValueError):
-            return [float(field) for field in fields]
-    return [_number(field) for field in fields]
+            return list(map(float, fields)), []
+    numbers = [_number(field) for field in fields]
+    texts = [i for i, number in enumerate(numbers) if number is None]
+    return [np.nan if number is None else number for number in numbers], texts
 
 
 def _number(field: str) -> float | None:
@@ -360,20 +439,27 @@ def _read_parquet(file: BinaryIO, label: str | None) -> _Content:
     index = tuple(name for name in names if name in declared)
     table = table.drop_columns(list(index))
     columns, no_numbers = [], {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
+    for i, column in enumerate(table.columns):
         is_number = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
         if any(holds(column.type) for holds in (*is_number, types.is_null)):
             columns.append(np.asarray(column.to_numpy(), dtype=np.float64))
         else:
             columns.append(np.full(len(column), np.nan))
-            value = next(iter(column.drop_null()[:1].to_pylist()), None)
-            no_numbers[name] = f"{reprlib.repr(str(value))} of type {column.type}"
+            no_numbers[i] = f"{_first_value(column)} of type {column.type}"
     rows = np.stack(columns, axis=1) if columns else np.empty((len(table), 0))
     return _split(table.column_names, rows, no_numbers, label)._replace(left_out=index)
 
 
+def _first_value(column: Any) -> str:
+    try:
+        values = column.drop_null()[:1].to_pylist()
+    except (OverflowError, ValueError):  # times that Python's datetime does not hold
+        return "values"
+    return reprlib.repr(str(values[0] if values else None))
+
+
 def _split(
-    names: list[str], rows: NDArray[np.float64], no_numbers: dict[str, str], label: str | None
+    names: list[str], rows: NDArray[np.float64], no_numbers: dict[int, str], label: str | None
 ) -> _Content:
     labels = {name: rows[:, names.index(name)] for name in _candidates(names, label)}
     if label is None and "x" in map(_key, names):

@@ -421,8 +421,9 @@ def load_file(
     Warns
     -----
     UserWarning
-        If a feature has no name, counts the rows (as ``id`` or ``index``) or may be the labels
-        (as ``class`` or ``target`` of two values), or if an index is left out.
+        If a feature has no name (or ``Unnamed: 0``, which pandas gives), counts the rows (as ``id``
+        or ``index``) or may be the labels (as ``class`` or ``target`` of two values), or if an
+        index is left out.
 
     Notes
     -----

@@ -88,7 +88,21 @@ def test_upper_case_suffix(tmp_path, suffix):
     ("y", "label", "message"),
     [
         (np.array([-1, 1, 1]), None, r"y in .* must hold 0 .* only, .*, got \[-1\.?\]: encode"),
-        (np.array([0.0, np.nan, 1.0]), None, r"only, or False and True, got \[nan"),
+        (
+            np.array([-1, 1, 1]),
+            None,
+            r"\(labels == -1\)\.astype\(int\) where -1 marks outliers, and give",
+        ),
+        (
+            np.array([1, 2, 1]),
+            None,
+            r"got \[2\.?\]: .*\(labels == 2\)\.astype.* where 2 marks",
+        ),
+        (
+            np.array([0.0, np.nan, np.nan]),
+            None,
+            r"True, got 2 missing label\(s\), the first in (row 2|line 3): fill them in, or drop",
+        ),
         (np.array(["normal", "anomaly", "normal"]), None, "got .?'normal.*encode labels, as in"),
         (
             np.array(["yes", "no", "no"]),
@@ -416,10 +430,52 @@ def test_decimal_commas_are_refused(tmp_path):
         load_file(path)
     with pytest.raises(ValueError, match=r"a: '1,5' in line 2, b: '2,5'.*a decimal point"):
         load_file(path, separator=";")
-    for number in ("1,000", "1 000", "1.000,5", "1'000"):
-        path.write_text(f'a\n"{number}"\n')
+    for blank in ",' \u2019\u00a0\u2009\u202f":
+        path.write_text(f'a\n"1{blank}000{blank}000.5"\n', encoding="utf-8")
         with pytest.raises(ValueError, match=r"no thousands separator.*pandas\.read_csv"):
             load_file(path)
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+def test_lines_of_any_length_are_read(tmp_path, separator):
+    path = tmp_path / "a.csv"
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(2, 30000)))
+    frame.to_csv(path, sep=separator, index=False)
+    np.testing.assert_array_equal(load_file(path, separator=separator).X, frame)
+    other = SEPARATORS[SEPARATORS.index(separator) - 1]
+    with pytest.raises(ValueError, match=re.escape(f"pass separator={separator!r}")):
+        load_file(path, separator=other)
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("other", SEPARATORS)
+@pytest.mark.parametrize("start", ["sep=", "SEP="])
+def test_a_line_for_excel_is_named(tmp_path, separator, other, start):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{start}{separator}\na{separator}b\n1{separator}2\n", encoding="utf-8-sig")
+    with pytest.raises(ValueError, match=rf"got '{start}.*, which only Excel reads: delete this"):
+        load_file(path, separator=other)
+
+
+@pytest.mark.parametrize(
+    "content", ["# made, by me\na,b,c\n1,2,3\n", "# made by me\na,b\n1,2\n", "# me\na\n1\n"]
+)
+def test_a_comment_is_named(tmp_path, content):
+    path = tmp_path / "a.csv"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"got '# m.*, which seems to be a comment: delete this"):
+        load_file(path)
+    path.write_text("#a,b\n1,2\n3\n")
+    with pytest.raises(ValueError, match="line 3 has 1 field"):
+        load_file(path)
+    path.write_text("#a,b\n1,2\n")
+    assert load_file(path).feature_names == ("#a", "b")
+
+
+def test_missing_labels_are_counted_by_lines(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b,y\n\n1,2,1\n,,\n\n,,\n")
+    with pytest.raises(ValueError, match=r"got 2 missing label\(s\), the first in line 4: "):
+        load_file(tmp_path / "a.csv")
 
 
 def test_blanks_separate_by_any_number_of_them(tmp_path):
@@ -471,6 +527,7 @@ def test_many_text_columns_are_counted(tmp_path):
         (pd.to_datetime(["2020-01-01", "2020-01-02"]), "'2020-01-01 .* of type timestamp"),
         ([[1], [2]], r"'\[1\]' of type list"),
         (pd.Categorical(["a", "b"]), "'a' of type dictionary"),
+        (np.array([2**50, 0], "datetime64[s]"), "values of type timestamp"),
         (pd.array([None, None], "string"), "'None' of type .*string"),
     ],
 )
@@ -512,7 +569,8 @@ FRAME = pd.DataFrame({"a": [1.5, 2.5, 4.5], "b": [1.0, 0.5, 7.0]})
         (FRAME.to_csv(), 1),
         (FRAME[::-1].to_csv(), 1),
         (pd.DataFrame(FRAME.to_numpy()).to_csv(), 1),
-        ("a,b,\n1,2,\n3,4,\n", 3),
+        ("a,b,\n1,2,\n3,4,1\n", 3),
+        ("Label,a,\n0,2,7\n1,4,5\n", 3),
         ('a," "\n1,2\n', 2),
     ],
 )
@@ -524,12 +582,49 @@ def test_a_column_without_name_is_a_feature_with_a_warning(tmp_path, content, co
         dataset = load_file(path)
     (warning,) = caught
     assert warning.filename == __file__
-    assert dataset.X.shape[1] == len(dataset.feature_names) == content.split("\n")[0].count(",") + 1
-    assert dataset.feature_names[column - 1].strip() == ""
+    names = content.split("\n")[0].replace("Label,", "").split(",")
+    assert dataset.X.shape[1] == len(dataset.feature_names) == len(names)
+    assert [name.strip('" ') for name in names] == [name.strip() for name in dataset.feature_names]
 
 
 @pytest.mark.parametrize("suffix", TABLES)
-@pytest.mark.parametrize("name", ["id", "Index", "Row_Number", "Unnamed: 0", "level_0"])
+@pytest.mark.parametrize("values", [[0, 1, 2], [1, 0, 2], [7.5, 7.5, np.nan]])
+def test_a_name_that_pandas_gives_is_none(tmp_path, suffix, values):
+    path = tmp_path / f"a{suffix}"
+    write_frame(FRAME.assign(**{"Unnamed: 0": values}), path)
+    with pytest.warns(UserWarning, match="column 3 of .* has no name but 'Unnamed: 0'") as caught:
+        dataset = load_file(path)
+    assert len(caught) == 1
+    assert dataset.feature_names == ("a", "b", "Unnamed: 0")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a,Label,,\n1,0,,\n3,1,,\n",
+        "a,Label,Unnamed: 2,\n1,0,,NA\n3,1,,\n",
+    ],
+)
+def test_empty_columns_without_names_are_warned_of_once(tmp_path, content):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.warns(UserWarning, match=r"column\(s\) 3, 4 of .* are empty") as caught:
+        dataset = load_file(tmp_path / "a.csv")
+    assert len(caught) == 1
+    np.testing.assert_array_equal(dataset.X, [[1, np.nan, np.nan], [3, np.nan, np.nan]])
+
+
+def test_text_in_a_column_without_name_is_shown(tmp_path):
+    FRAME.set_index(pd.Index(["r1", "r2", "r3"])).to_csv(tmp_path / "a.csv")
+    with pytest.raises(ValueError, match="got column 1, without a name: 'r1' in line 2: drop"):
+        load_file(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("a,,\n1,2,x\n1,y,2\n")
+    message = "got column 3, without a name: 'x' in line 2, column 2, without a name: 'y' in line 3"
+    with pytest.raises(ValueError, match=message):
+        load_file(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("suffix", TABLES)
+@pytest.mark.parametrize("name", ["id", "Index", "Row_Number", "level_0"])
 @pytest.mark.parametrize("start", [0, 1])
 def test_a_column_that_counts_the_rows_is_a_feature_with_a_warning(tmp_path, suffix, name, start):
     path = tmp_path / f"a{suffix}"
@@ -564,6 +659,8 @@ def test_a_declared_index_is_left_out_with_a_warning(tmp_path, frame, names):
         assert f"the index {name!r} of {path} is left out" in str(warning.message)
     assert dataset.feature_names == tuple(frame.columns)
     np.testing.assert_array_equal(dataset.X, frame)
+    with pytest.raises(ValueError, match=f"label must not name the index .*, got '{names[0]}'"):
+        load_file(path, label=names[0])
     frame.to_parquet(path, index=False)
     np.testing.assert_array_equal(load_file(path).X, frame)
 
