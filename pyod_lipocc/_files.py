@@ -423,11 +423,12 @@ def _numbers_of(fields: list[str]) -> tuple[list[float], list[int]]:
 
 
 def _number(field: str) -> float | None:
-    word = field.strip().casefold()
-    if word not in _WORDS and "_" not in word:
-        with suppress(ValueError):
-            return float(word)
-    return _WORDS.get(word)
+    if "_" in field:
+        return None
+    try:
+        return float(field)
+    except ValueError:
+        return _WORDS.get(field.strip().casefold())
 
 
 def _read_parquet(file: BinaryIO, label: str | None) -> _Content:
