@@ -36,14 +36,17 @@ def check_regular(path: str | os.PathLike[str]) -> os.stat_result | None:
     OSError
         If there is a directory, FIFO, socket or device, or links lead in a circle.
     """
+    name = os.fsdecode(path)
+    if not os.path.basename(name):
+        raise IsADirectoryError(f"path must name a file, got {name!r}")
     try:
-        status = os.stat(os.path.realpath(path))
+        status = os.stat(name)
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(status.st_mode):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
         refusal = IsADirectoryError if stat.S_ISDIR(status.st_mode) else OSError
-        raise refusal(f"path must be a regular file or a new one, got {str(path)!r}, {kind}")
+        raise refusal(f"path must be a regular file or a new one, got {name!r}, {kind}")
     return status
 
 
@@ -64,29 +67,25 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         left behind.
     """
     replaced = check_regular(path)
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(os.fsdecode(path)))
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    # Until the mode is set nobody else may read what may be private.
+    opener = None if replaced is None else lambda name, flags: os.open(name, flags, 0o600)
     try:
-        # Until the mode is set nobody else may read what may be private.
-        descriptor = os.open(
-            temporary,
-            os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0),
-            0o666 if replaced is None else 0o600,
-        )
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(path)) from error
-    try:
-        with open(descriptor, "wb") as file:
+        with open(temporary, "xb", opener=opener) as file:
             if replaced is not None:
                 _take_after(temporary, replaced)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise type(error)(error.errno, error.strerror, os.fsdecode(path)) from error
         raise
-    if os.name == "posix":  # elsewhere folders cannot be opened
+    # Folders cannot be opened everywhere, nor by everybody.
+    with contextlib.suppress(OSError):
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

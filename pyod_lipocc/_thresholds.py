@@ -21,12 +21,11 @@ __all__ = ["ThresholdMethods"]
 
 _FEWEST_TO_HOLD_OUT = 1000
 _MOST_HELD_OUT = 1000
+_RULES = {"contamination": "contamination", "alpha": "conformal", "attack_radius": "conformal"}
 
 
 class ThresholdMethods(DetectorState):
     """Training scores, threshold and labels of a detector with the parameters of `LipOCC`."""
-
-    _by_object: bool  # whether a threshold object gives the labels
 
     @isolated()
     def set_threshold(
@@ -40,7 +39,7 @@ class ThresholdMethods(DetectorState):
         """Set another threshold without learning again; `labels_` follow.
 
         The support stays as it was learned, and the parameters stay as they were given: the next
-        `fit` labels by the parameters again.
+        `fit` or `partial_fit` labels by the parameters again.
 
         Parameters
         ----------
@@ -83,6 +82,12 @@ class ThresholdMethods(DetectorState):
             name: getattr(self, name) if value is None else value for name, value in given.items()
         }
         check_threshold(threshold)
+        for name, value in given.items():
+            if value is not None and threshold != _RULES[name]:
+                raise ValueError(
+                    f"{name} must be None unless threshold={_RULES[name]!r}, got {value!r} with "
+                    f"threshold={threshold!r}"
+                )
         check_parameters(self.get_params(deep=False) | options, type(self).__name__)
         least = minimum_calibration(options["alpha"])
         if threshold == "conformal" and len(self.calibration_scores_) < least:
@@ -153,11 +158,10 @@ class ThresholdMethods(DetectorState):
         attack_radius: float,
     ) -> None:
         """Set what follows from a threshold, all at once."""
-        scores, by_object = self.decision_scores_, False
+        scores = self.decision_scores_
         value: float
         if threshold == "contamination" and not isinstance(contamination, Real):
-            by_object = True
-            contamination.fit(scores)
+            contamination.fit(scores.copy())
             labels = contamination.labels_
             value = _threshold_of_object(contamination.thresh_, scores, labels)
         else:
@@ -179,7 +183,7 @@ class ThresholdMethods(DetectorState):
             "contamination",
             self.threshold,
         )
-        self.threshold_, self.labels_, self._by_object = value, labels, by_object
+        self.threshold_, self.labels_ = value, labels
         self.contamination_ = float(contamination if expected else np.mean(labels))
 
 

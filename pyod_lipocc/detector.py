@@ -502,9 +502,6 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
         return np.column_stack((1 - outlier, outlier))
 
     def _labels(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int_]:
-        if self._by_object:
-            labels: npt.NDArray[np.int_] = self.contamination.predict(scores)
-            return labels
         return (scores > self.threshold_).astype(int)
 
     def _confidence(
@@ -551,12 +548,7 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Files and pickles of earlier versions lack these.
         if "threshold_" in state and "contamination_" not in state:
-            by_object = not isinstance(state["contamination"], Real)
-            state = state | {
-                "calibration_scores_": np.empty(0),
-                "contamination_": float(
-                    np.mean(state["labels_"]) if by_object else state["contamination"]
-                ),
-                "_by_object": by_object and state["threshold"] == "contamination",
-            }
+            given = state["contamination"]
+            share = given if isinstance(given, Real) else np.mean(state["labels_"])
+            state = state | {"calibration_scores_": np.empty(0), "contamination_": float(share)}
         super().__setstate__(state)

@@ -182,7 +182,7 @@ def _restore(
     for name, value in fitted.items():
         if hasattr(detector, name) or not _is_of(value, _HINTS.get(name, object)):
             raise ValueError(f"{name} must not be {value!r}")
-    detector.__setstate__(fitted)
+    detector.__setstate__(vars(detector) | fitted)
     detector.network_.to(device)
     return detector
 

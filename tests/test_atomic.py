@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import signal
 import socket
 import stat
 from contextlib import contextmanager
@@ -12,6 +15,7 @@ import pytest
 from small import cloud, small
 
 from pyod_lipocc import LipOCC
+from pyod_lipocc._atomic import write_atomically
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes and special files of POSIX")
 
@@ -154,9 +158,67 @@ def test_loading_what_is_no_regular_file_says_so_at_once(tmp_path, make):
 def test_an_empty_path_is_the_folder_itself(write, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(IsADirectoryError, match="path must be"):
+    with pytest.raises(IsADirectoryError, match="path must name a file, got ''"):
         write("")
     assert [*tmp_path.iterdir()] == [tmp_path / "here"]
+
+
+def test_a_path_that_ends_as_that_of_a_folder(write, tmp_path):
+    with pytest.raises(IsADirectoryError, match="path must name a file"):
+        write(f"{tmp_path}/model/")
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="no /dev/fd")
+def test_a_pipe_behind_a_name_is_refused(write):
+    reading, writing = os.pipe()
+    try:
+        with pytest.raises(OSError, match="FIFO"):
+            write(f"/dev/fd/{writing}")
+        with pytest.raises(OSError, match="FIFO"):
+            LipOCC.load(f"/dev/fd/{reading}")
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_bytes_are_paths(write, tmp_path):
+    write(os.fsencode(tmp_path / "model"))
+    assert (tmp_path / "model").stat().st_size > 0
+
+
+def test_an_error_of_the_system_names_the_path(write, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write(tmp_path / "model")
+    assert caught.value.filename == str(tmp_path / "model")
+
+
+# Python itself drops what `open` returns where the signal comes before `with` has it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interruptions_at_any_time_leave_nothing_behind(tmp_path):
+    """A signal arrives between any two lines."""
+    path = tmp_path / "model"
+    path.write_bytes(b"before")
+
+    def interrupt(signal_number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for delay in np.linspace(1e-5, 3e-3, 300):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                write_atomically(path, b"after")
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() in (b"before", b"after")
 
 
 def test_a_missing_folder_is_named_not_a_temporary_file(write, tmp_path):

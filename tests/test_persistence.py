@@ -240,6 +240,26 @@ class TestDevice:
             load(path, "cuda:999")
 
 
+class TestFilesOfEarlierVersions:
+    """`format-1.lipocc` was written by the commit 4c89eb8, before `calibration_scores_`.
+
+    It holds ``LipOCC(network=partial(dense, hidden=(4,)), max_iter=5, random_state=0,
+    contamination=0.2)``, fitted to ``np.random.default_rng(0).normal(size=(40, 2))``.
+    """
+
+    def test_answers_as_it_did(self):
+        detector = LipOCC.load(Path(__file__).parent / "files" / "format-1.lipocc")
+        queries = [[0.0, 0.0], [1.0, 2.0], [9.0, 9.0]]
+        scores = [0.22200370736641098, -0.041760124086538924, -0.1100507694801062]
+        confidence = [0.9957754170172719, 0.9999999983299964, 0.9999999997816494]
+        np.testing.assert_allclose(detector.decision_function(queries), scores, rtol=1e-12)
+        np.testing.assert_allclose(detector.predict_confidence(queries), confidence, rtol=1e-9)
+        assert detector.labels_.sum() == 8
+        assert detector.set_threshold(contamination=0.1).labels_.sum() == 4
+        assert detector.calibration_scores_.shape == (0,)
+        assert detector.partial_fit(np.zeros((5, 2))).n_iter_ == 6
+
+
 class TestWriting:
     def test_text_and_paths_are_accepted(self, path):
         detector = fitted()

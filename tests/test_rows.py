@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.pipeline import Pipeline
 from small import cloud, small
@@ -34,6 +35,11 @@ WITH_TEXT = {
     "categories": (frame(city=pd.Categorical(CITIES)), "'city' (such as 'Rome')"),
     "text beside missing": (frame(city=CITIES, b=MISSING), "'city' (such as 'Rome')"),
     "array": (np.column_stack((CITIES.astype(object), cloud(N))), "0 (such as 'Rome')"),
+    "numbers as names": (frame(city=CITIES).set_axis([3, 2, 1, 0], axis=1), "3 (such as 'Rome')"),
+    "names of numpy": (
+        frame(city=CITIES).rename(columns={"city": np.str_("k")}),
+        "'k' (such as 'Rome')",
+    ),
 }
 
 WITH_NAN = {
@@ -66,7 +72,7 @@ def run_what_is_shown(message, X):
 def test_text_names_the_column_and_shows_an_encoder_that_works(X, described):
     message = error_of(LipOCC().fit, X)
     assert f"column {described}" in message
-    run_what_is_shown(message, X.fillna({"b": 0.0}) if isinstance(X, pd.DataFrame) else X)
+    run_what_is_shown(message, X)
 
 
 @pytest.mark.parametrize(("X", "described"), WITH_NAN.values(), ids=WITH_NAN)
@@ -96,7 +102,64 @@ def test_a_word_among_numbers_is_shown():
 
 def test_dates_are_named():
     X = frame(when=pd.date_range("2026-01-01", periods=N))
-    assert "'when' (such as" in error_of(LipOCC().fit, X)
+    message = error_of(LipOCC().fit, X)
+    assert "'when' (such as" in message
+    assert "turn dates into numbers" in message
+
+
+def test_infinity_beside_missing_values_is_named_too():
+    X = frame(b=MISSING)
+    X.loc[5, "c"] = np.inf
+    message = error_of(LipOCC().fit, X)
+    assert (
+        "NaN in column 'b' (2 of 100 rows), and infinity in column 'c' (1 of 100 rows)" in message
+    )
+
+
+def test_numbers_beyond_float64_are_infinite():
+    X = cloud(N).astype(object)
+    X[3, 1] = 10**400
+    assert "infinity in column 1 (1 of 100 rows)" in error_of(LipOCC().fit, X)
+
+
+def test_a_long_text_is_cut():
+    X = frame(note=["x" * 10**6] * N)
+    assert len(error_of(LipOCC().fit, X)) < 1500
+
+
+class Strange:
+    """A value that cannot even be shown."""
+
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        pa.table({"a": [1.0, None] * 9, "b": [1, 2] * 9}),
+        pd.DataFrame({"d": pd.to_datetime([])}),
+        np.empty((0, 2), "m8[s]"),
+        np.array([[Strange()]], dtype=object),
+    ],
+    ids=["arrow", "no dates", "no durations", "strange"],
+)
+def test_what_cannot_be_described_keeps_its_error(X):
+    assert error_of(LipOCC().fit, X)
+
+
+@pytest.mark.parametrize(
+    ("X", "match"),
+    [
+        (frame(d=np.nan), "feature names"),
+        (frame(d="x"), "feature names"),
+        (frame(b=MISSING).rename(columns={"a": "z"}), "feature names"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_other_columns_are_said_before_their_values(X, match):
+    detector = small(max_iter=2).fit(frame())
+    assert match in error_of(detector.predict, X)
 
 
 @pytest.mark.parametrize("method", ["decision_function", "predict", "certified_radius", "explain"])

@@ -84,9 +84,9 @@ def test_the_rule_of_the_parameters_comes_back(detector, threshold):
 def test_a_threshold_object(detector):
     before = detector.predict(Z)
     detector.set_threshold(contamination=IQR())
-    expected = small(max_iter=5, contamination=IQR(), novelty=True).fit(X)
     assert detector.labels_.sum() > 0
-    expected.decision_scores_ = detector.decision_scores_
+    assert detector.contamination_ == detector.labels_.mean()
+    assert_consistent(detector)
     np.testing.assert_array_equal(detector.labels_, detector.decision_scores_ > detector.threshold_)
     np.testing.assert_array_equal(detector.set_threshold().predict(Z), before)
 
@@ -146,7 +146,7 @@ class TestConformal:
 def test_parameters_and_the_next_fit_stay(detector):
     parameters = detector.get_params()
     expected = copy.deepcopy(detector)
-    detector.set_threshold(0.3, contamination=0.2, alpha=0.2)
+    detector.set_threshold(0.3)
     assert detector.get_params() == parameters
     detector.fit(X)
     assert detector.threshold_ == expected.threshold_
@@ -177,6 +177,32 @@ def test_refused_options(detector, name, value):
     with pytest.raises(ValueError, match=f"{name}.*{value}"):
         detector.set_threshold("conformal", **{name: value})
     assert_untouched(detector, before)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "options"),
+    [
+        ("boundary", {"contamination": 0.3}),
+        (0.5, {"alpha": 0.1}),
+        ("contamination", {"attack_radius": 1.0}),
+    ],
+)
+def test_options_of_another_rule_are_refused(detector, threshold, options):
+    before = fitted_state(detector)
+    with pytest.raises(ValueError, match=r"must be None unless threshold='.*', got"):
+        detector.set_threshold(threshold, **options)
+    assert_untouched(detector, before)
+
+
+def test_a_threshold_object_that_changes_the_scores_it_sees(detector):
+    class Shifting(IQR):
+        def fit(self, X):
+            X += 1.0
+            return super().fit(X)
+
+    scores = detector.decision_scores_.copy()
+    detector.set_threshold(contamination=Shifting())
+    np.testing.assert_array_equal(detector.decision_scores_, scores)
 
 
 def test_before_fit():

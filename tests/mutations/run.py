@@ -95,8 +95,8 @@ MUTATIONS = [
     Mutation(
         "labels follow a new threshold",
         "_thresholds.py",
-        "self.threshold_, self.labels_, self._by_object = value, labels, by_object",
-        "self.threshold_, self._by_object = value, by_object",
+        "self.threshold_, self.labels_ = value, labels",
+        "self.threshold_ = value",
         "test_thresholds.py",
     ),
     Mutation(
@@ -172,15 +172,15 @@ MUTATIONS = [
     Mutation(
         "a private file is private from the start",
         "_atomic.py",
-        "0o666 if replaced is None else 0o600",
-        "0o666",
+        "None if replaced is None else lambda name, flags: os.open(name, flags, 0o600)",
+        "None",
         "test_atomic.py",
     ),
     Mutation(
         "links are followed",
         "_atomic.py",
-        "Path(os.path.realpath(path))",
-        "Path(path)",
+        "Path(os.path.realpath(os.fsdecode(path)))",
+        "Path(os.fsdecode(path))",
         "test_atomic.py",
     ),
     Mutation(
