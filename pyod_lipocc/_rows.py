@@ -57,7 +57,7 @@ def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> npt.NDArray[
 def _has_other_columns(estimator: Any, X: Any) -> bool:
     """Tell whether a frame has other columns than that of the fit: values come second."""
     names = [*getattr(X, "columns", ())]
-    return names != [*getattr(estimator, "feature_names_in_", names)]
+    return bool(names) and names != [*getattr(estimator, "feature_names_in_", names)]
 
 
 def _diagnosis(X: Any, error: str, caller: str) -> str | None:
