@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from pyod_lipocc import explanations, synthesis
 from pyod_lipocc._isolation import isolated
-from pyod_lipocc._random import RandomState, local_generator, torch_generator
+from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
 from pyod_lipocc._scaling import chunks
 from pyod_lipocc._state import DetectorState
 from pyod_lipocc.certificates import Certificate
@@ -124,8 +124,8 @@ class FittedMethods(DetectorState):
             If `eta` is out of range.
         """
         check_is_fitted(self, "network_")
-        with local_generator(random_state) as rng:
-            return self._to_input(self._sample(n_samples, eta, n_steps, rng))
+        rng = numpy_generator(random_state)
+        return self._to_input(self._sample(n_samples, eta, n_steps, rng))
 
     @isolated()
     def counterfactual(
@@ -299,6 +299,7 @@ class FittedMethods(DetectorState):
         self, n_samples: int, eta: float, n_steps: int, rng: np.random.Generator
     ) -> torch.Tensor:
         device = next(self.network_.parameters()).device
+        rng.integers(2**63)  # so that samples are those of earlier versions
         return synthesis.sample(
             self._network(),
             n_samples,
@@ -313,8 +314,7 @@ class FittedMethods(DetectorState):
         self, X: npt.NDArray[Any], level: float
     ) -> Iterator[synthesis.Counterfactuals]:
         """Search from each row, chunk by chunk, in the network's units."""
-        with local_generator(0) as rng:
-            anchors = self._sample(_ANCHORS, 1.0, _ANCHORS, rng)
+        anchors = self._sample(_ANCHORS, 1.0, _ANCHORS, numpy_generator(0))
         signed = self._signed()
         for z in self._in_network(X):
             yield synthesis.counterfactual(

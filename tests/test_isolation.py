@@ -22,6 +22,7 @@ from torch import nn
 
 from pyod_lipocc import LipOCC, attacks, explanations, metrics, synthesis
 from pyod_lipocc._isolation import isolated, one_thread
+from pyod_lipocc._random import global_seed
 from pyod_lipocc.balls import inscribed_balls
 from pyod_lipocc.certificates import Certificate
 from pyod_lipocc.conformal import conformal_threshold
@@ -315,6 +316,11 @@ class TestThreads:
             found = [fitted.decision_scores_ for fitted in pool.map(fit, [*range(3)] * 4)]
         for scores, others in zip(found, expected * 4, strict=True):
             np.testing.assert_array_equal(scores, others)
+
+    def test_answers_do_not_wait_for_a_fit(self, detector):
+        with global_seed(0), ThreadPoolExecutor(1) as pool:
+            for answer in (lambda: detector.explain(X[:2]), lambda: detector.sample(1)):
+                pool.submit(answer).result(timeout=20)
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks of POSIX")
     def test_a_fork_while_another_thread_fits_can_fit(self):
