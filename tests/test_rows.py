@@ -36,10 +36,6 @@ WITH_TEXT = {
     "text beside missing": (frame(city=CITIES, b=MISSING), "'city' (such as 'Rome')"),
     "array": (np.column_stack((CITIES.astype(object), cloud(N))), "0 (such as 'Rome')"),
     "numbers as names": (frame(city=CITIES).set_axis([3, 2, 1, 0], axis=1), "3 (such as 'Rome')"),
-    "names of numpy": (
-        frame(city=CITIES).rename(columns={"city": np.str_("k")}),
-        "'k' (such as 'Rome')",
-    ),
 }
 
 WITH_NAN = {
