@@ -50,7 +50,7 @@ _QUERIES = 512
 _REFERENCES = 8192
 _MARGIN_OF_THE_PAPER = 0.05
 _PIXEL_NOISE = 0.05  # share of the range of the pixels
-_MANY_WEIGHTS = 2**19  # four layers of 512: below, a second thread costs more than it brings
+_MANY_WEIGHTS = 2**19  # three layers of 512: below, a second thread costs more than it brings
 
 
 def resolve_margin(

@@ -197,7 +197,6 @@ class FittedMethods(DetectorState):
         ]
         return self.scaling_.unit * torch.cat(parts).cpu().numpy()
 
-    @isolated()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted detector to one file that cannot run code: see `persistence.save`.
 
@@ -211,7 +210,6 @@ class FittedMethods(DetectorState):
         save(self, path)  # type: ignore[arg-type]
 
     @classmethod
-    @isolated()
     def load(cls, path: str | os.PathLike[str], *, device: Any = None) -> Self:
         """Read a detector that `save` has written: see `persistence.load`.
 
@@ -236,7 +234,6 @@ class FittedMethods(DetectorState):
         loaded: Self = load(path, device, kind=kind)
         return loaded
 
-    @isolated()
     def to_torch(self, dtype: torch.dtype = torch.float64) -> Scorer:
         """Return a torch module that maps raw rows (n, d) to scores (n,): see `export.to_torch`.
 
@@ -253,7 +250,6 @@ class FittedMethods(DetectorState):
         check_is_fitted(self, "network_")
         return to_torch(self, dtype)  # type: ignore[arg-type]
 
-    @isolated()
     def to_onnx(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float64) -> None:
         """Write an ONNX model of raw rows to scores and labels: see `export.to_onnx`.
 

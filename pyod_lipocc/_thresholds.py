@@ -89,13 +89,14 @@ class ThresholdMethods(DetectorState):
                     f"threshold={threshold!r}"
                 )
         check_parameters(self.get_params(deep=False) | options, type(self).__name__)
-        least = minimum_calibration(options["alpha"])
-        if threshold == "conformal" and len(self.calibration_scores_) < least:
-            raise ValueError(
-                f"alpha={options['alpha']!r} needs at least {least} rows held out of training, got "
-                f"{len(self.calibration_scores_)}: a fit with threshold='conformal' holds out a "
-                "quarter of the rows, or as many as alpha needs"
-            )
+        if threshold == "conformal":
+            found, least = len(self.calibration_scores_), minimum_calibration(options["alpha"])
+            if found < least:
+                raise ValueError(
+                    f"alpha={options['alpha']!r} needs at least {least} rows held out of training, "
+                    f"got {found}: a fit with threshold='conformal' holds out a quarter of the "
+                    "rows, or as many as alpha needs"
+                )
         self._label(threshold, **options)
         return self
 

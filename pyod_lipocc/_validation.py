@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
+from pyod_lipocc._numbers import check_number
 from pyod_lipocc.balls import inscribed_balls
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz.networks import BUILDERS
@@ -146,13 +147,9 @@ def check_threshold(threshold: Any) -> None:
         If it is neither.
     """
     names = get_args(ThresholdName)
-    is_number = isinstance(threshold, Real) and not isinstance(threshold, (bool, np.bool_))
-    if not (threshold in names if isinstance(threshold, str) else is_number):
-        raise ValueError(
-            f"threshold must be a number or one of {', '.join(map(repr, names))}, got {threshold!r}"
-        )
-    if is_number and not math.isfinite(threshold):
-        raise ValueError(f"threshold must be finite, got {threshold!r}")
+    if not (isinstance(threshold, str) and threshold in names):
+        accepted = f"or one of {', '.join(map(repr, names))}"
+        check_number("threshold", threshold, accepted, lambda number: True)
 
 
 def check_image_shape(image_shape: Sequence[int] | None, n_features: int) -> None:
