@@ -19,7 +19,7 @@ from pyod.models.inne import INNE
 from scipy.spatial.distance import cdist
 
 from pyod_lipocc import LipOCC
-from pyod_lipocc.subspaces import principal_subspace, prototypes
+from pyod_lipocc.starts import principal_subspace, prototypes
 from pyod_lipocc.trimming import inliers
 
 Floats = NDArray[np.float64]

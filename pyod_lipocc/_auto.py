@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from sklearn.neighbors import NearestNeighbors
 
+from pyod_lipocc._chunks import chunks
 from pyod_lipocc._isolation import one_thread
-from pyod_lipocc._scaling import Scaling, chunks
 from pyod_lipocc._validation import NETWORKS, check_domain, check_network
 from pyod_lipocc.domains import Ball, Box, Domain
 from pyod_lipocc.lipschitz import NearestSubspace, OrthogonalConv2d, ReshapedConv2d
@@ -29,8 +29,9 @@ from pyod_lipocc.negatives import (
     uniform,
 )
 from pyod_lipocc.sampler import Sampler, newton_raphson
-from pyod_lipocc.subspaces import nearest_subspace
+from pyod_lipocc.starts import nearest_subspace
 from pyod_lipocc.training import LinearDecay, Schedule
+from pyod_lipocc.units import Scaling
 
 __all__ = [
     "Plan",

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 from typing_extensions import Self
 
 from pyod_lipocc import explanations, synthesis
+from pyod_lipocc._chunks import chunks
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
-from pyod_lipocc._scaling import chunks
 from pyod_lipocc._state import DetectorState
 from pyod_lipocc.certificates import Certificate
 from pyod_lipocc.sampler import Score

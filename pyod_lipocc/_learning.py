@@ -22,9 +22,9 @@ from pyod_lipocc._auto import (
     resolve_schedule,
     threads_for,
 )
+from pyod_lipocc._chunks import chunks
 from pyod_lipocc._isolation import one_thread
 from pyod_lipocc._random import reproducible_convolutions, torch_generator
-from pyod_lipocc._scaling import Scaling, chunks
 from pyod_lipocc._state import DetectorState
 from pyod_lipocc._validation import check_device
 from pyod_lipocc.certificates import Certificate
@@ -33,6 +33,7 @@ from pyod_lipocc.losses import hkr
 from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
 from pyod_lipocc.training import ProgressBar, Schedule, train
 from pyod_lipocc.trimming import inliers
+from pyod_lipocc.units import Scaling
 
 __all__ = ["TrainingMethods"]
 

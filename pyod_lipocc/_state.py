@@ -13,12 +13,12 @@ import torch
 
 from pyod_lipocc._pyod import BaseDetector
 from pyod_lipocc._random import RandomState
-from pyod_lipocc._scaling import Scaling
 from pyod_lipocc._validation import AutoName, NetworkName, OptimizerName, ThresholdName
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.negatives import Proposal
 from pyod_lipocc.sampler import Sampler
 from pyod_lipocc.training import Callback, History, Schedule
+from pyod_lipocc.units import Scaling
 
 __all__ = ["DetectorState"]
 

@@ -18,11 +18,10 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
-from pyod_lipocc._numbers import check_number
-from pyod_lipocc.balls import inscribed_balls
+from pyod_lipocc._checks import check_number
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz.networks import BUILDERS
-from pyod_lipocc.subspaces import nearest_subspace
+from pyod_lipocc.starts import inscribed_balls, nearest_subspace
 from pyod_lipocc.training import Callback, check_unwrapped
 
 __all__ = [

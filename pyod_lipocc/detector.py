@@ -17,13 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 from typing_extensions import Self
 
+from pyod_lipocc._chunks import chunks
 from pyod_lipocc._confidence import confidence, rejected
 from pyod_lipocc._fitted import FittedMethods
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._learning import TrainingMethods
 from pyod_lipocc._random import RandomState, local_generator
 from pyod_lipocc._rows import check_rows
-from pyod_lipocc._scaling import chunks
 from pyod_lipocc._thresholds import ThresholdMethods
 from pyod_lipocc._validation import (
     AutoName,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pyod_lipocc._checks import check_number
 from pyod_lipocc._isolation import gradients_possible, isolated
-from pyod_lipocc._numbers import check_number
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.sampler import Score, newton_raphson
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pyod_lipocc._checks import check_number
 from pyod_lipocc._isolation import isolated
-from pyod_lipocc._numbers import check_number
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz.networks import frozen, parameter_groups
 from pyod_lipocc.losses import Loss

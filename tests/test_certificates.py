@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pyod_lipocc import LipOCC
-from pyod_lipocc._scaling import Scaling
 from pyod_lipocc.certificates import Certificate, certified_radius
 from pyod_lipocc.lipschitz import (
     FullSort,
@@ -33,7 +32,8 @@ from pyod_lipocc.lipschitz import (
     lipschitz_bound,
     polish,
 )
-from pyod_lipocc.lipschitz._bounds import (
+from pyod_lipocc.lipschitz.functional import convolution_bound
+from pyod_lipocc.lipschitz.proofs._norms import (
     frobenius_norm,
     gamma,
     orthonormality_defect,
@@ -44,8 +44,8 @@ from pyod_lipocc.lipschitz._bounds import (
     subspace_norm,
     total,
 )
-from pyod_lipocc.lipschitz._rounding import Rounding, rounding_bound
-from pyod_lipocc.lipschitz.functional import convolution_bound
+from pyod_lipocc.lipschitz.proofs._rounding import Rounding, rounding_bound
+from pyod_lipocc.units import Scaling
 
 magnitudes = st.floats(0.0, 1e100)
 PRECISIONS = [torch.float32, torch.float64]

@@ -23,8 +23,8 @@ from pyod_lipocc.negatives import (
     shuffled_marginals,
     uniform,
 )
+from pyod_lipocc.starts import nearest_subspace
 from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
-from pyod_lipocc.subspaces import nearest_subspace
 from pyod_lipocc.training import train
 
 pytestmark = [

@@ -23,17 +23,16 @@ from torch import nn
 from pyod_lipocc import LipOCC, attacks, explanations, metrics, synthesis
 from pyod_lipocc._isolation import isolated, one_thread
 from pyod_lipocc._random import global_seed
-from pyod_lipocc.balls import inscribed_balls
 from pyod_lipocc.certificates import Certificate
 from pyod_lipocc.conformal import conformal_threshold
 from pyod_lipocc.domains import Ball
 from pyod_lipocc.lipschitz import Maximum, NearestSubspace, dense, fold, lipschitz_bound
-from pyod_lipocc.lipschitz._rounding import rounding_bound
+from pyod_lipocc.lipschitz.proofs._rounding import rounding_bound
 from pyod_lipocc.losses import hkr
 from pyod_lipocc.negatives import LocalNoise, shuffled_marginals, uniform
 from pyod_lipocc.sampler import newton_raphson
+from pyod_lipocc.starts import inscribed_balls, nearest_subspace
 from pyod_lipocc.stiefel import StiefelAdam, retract
-from pyod_lipocc.subspaces import nearest_subspace
 from pyod_lipocc.training import Callback, train
 
 

@@ -16,7 +16,6 @@ MODULES = {
     "": "LipOCC __version__",
     "adengine": "register",
     "attacks": "nes_l2 pgd_l2",
-    "balls": "inscribed_balls",
     "certificates": "Certificate certified_radius",
     "conformal": "conformal_p_values conformal_threshold minimum_calibration",
     "datasets": """
@@ -55,13 +54,14 @@ MODULES = {
         StiefelAdam StiefelRMSprop nearest_point orthogonality_error project_tangent
         retract sample_stiefel
     """,
-    "subspaces": "k_subspaces nearest_subspace principal_subspace prototypes",
+    "starts": "inscribed_balls k_subspaces nearest_subspace principal_subspace prototypes",
     "synthesis": "Counterfactuals counterfactual sample",
     "training": """
         Callback EarlyStopping History LinearDecay ProgressBar Schedule WeightAveraging
         train
     """,
     "trimming": "inliers",
+    "units": "Scaling",
 }
 
 PARAMETERS = {

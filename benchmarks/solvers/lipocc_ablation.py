@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmark_utils import LipOCCSolver
 from pyod_lipocc.negatives import LocalNoise, shuffled_marginals, uniform
-from pyod_lipocc.subspaces import nearest_subspace
+from pyod_lipocc.starts import nearest_subspace
 
 # "parameter-value" is a point of a curve; margins are in units of the scores, K and q are the
 # number of subspaces and of their directions

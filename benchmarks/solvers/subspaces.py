@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmark_utils import LipOCCSolver
 from pyod_lipocc.lipschitz import NearestSubspace
-from pyod_lipocc.subspaces import k_subspaces
+from pyod_lipocc.starts import k_subspaces
 
 # number of subspaces, and of their directions
 SIZES = {"principal": (1, 20), "k-subspaces": (20, 15)}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pyod_lipocc.lipschitz._bounds import spectral_norm
+from pyod_lipocc.lipschitz.proofs._norms import spectral_norm
 from pyod_lipocc.stiefel import retract, sample_stiefel
 from pyod_lipocc.stiefel._gradients import linear
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from pyod_lipocc._isolation import isolated
-from pyod_lipocc.lipschitz._bounds import convolution_norm
 from pyod_lipocc.lipschitz._kernels import (
     halves,
     is_tracing,
@@ -16,6 +15,7 @@ from pyod_lipocc.lipschitz._kernels import (
     window_norm,
     windows,
 )
+from pyod_lipocc.lipschitz.proofs._norms import convolution_norm
 
 __all__ = [
     "convolution_bound",

@@ -15,13 +15,6 @@ from torch.nn.modules import module as _hooks
 
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
-from pyod_lipocc.lipschitz._bounds import (
-    product,
-    quotient,
-    spectral_norm,
-    subspace_norm,
-    total,
-)
 from pyod_lipocc.lipschitz._builders import BUILDERS, conv, conv_deep, dense
 from pyod_lipocc.lipschitz._combinations import Maximum, Mean, Minimum
 from pyod_lipocc.lipschitz._conv import OrthogonalConv2d, ReshapedConv2d
@@ -35,6 +28,13 @@ from pyod_lipocc.lipschitz._pooling import (
 )
 from pyod_lipocc.lipschitz._subspace import NearestSubspace
 from pyod_lipocc.lipschitz.functional import convolution_bound
+from pyod_lipocc.lipschitz.proofs._norms import (
+    product,
+    quotient,
+    spectral_norm,
+    subspace_norm,
+    total,
+)
 
 T = TypeVar("T", bound=nn.Module)
 

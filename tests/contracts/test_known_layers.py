@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize, prune
 
 from pyod_lipocc import lipschitz
 from pyod_lipocc.lipschitz import lipschitz_bound
-from pyod_lipocc.lipschitz._rounding import Rounding, rounding_bound
+from pyod_lipocc.lipschitz.proofs._rounding import Rounding, rounding_bound
 
 
 def layers():

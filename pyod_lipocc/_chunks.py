@@ -1,0 +1,18 @@
+"""Rows in chunks: memory is bounded by a chunk, not by n."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sklearn.utils import gen_batches
+
+__all__ = ["CHUNK", "chunks"]
+
+CHUNK = 512
+"""Rows handled at once wherever all of X is read: memory is bounded by it, not by n."""
+
+
+def chunks(X: Any) -> Iterator[Any]:
+    """Iterate over consecutive slices of at most `CHUNK` rows."""
+    return (X[rows] for rows in gen_batches(len(X), CHUNK))

@@ -1,0 +1,1 @@
+"""Proofs about networks: how fast they move at most, and how far rounding carries them."""

@@ -1,0 +1,47 @@
+"""Nearest neighbours as a network: every row is a centre."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyod_lipocc._isolation import isolated
+from pyod_lipocc.lipschitz import NearestSubspace
+
+__all__ = ["prototypes"]
+
+_BATCH = 1024
+
+
+@isolated()
+@torch.no_grad()
+def prototypes(rows: Tensor, n_nearest: int, *, isolation: float = 0.0) -> NearestSubspace:
+    r"""Build the mean distance to the nearest rows, every row a centre: nearest neighbours.
+
+    With `isolation` the offset of a row is that many times its mean distance to the nearest tenth
+    of the others: rows far from most others, as outliers are, hardly count as neighbours.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n, d)
+    n_nearest : int
+        j; at most n - 1 are used.
+    isolation : float, default=0.0
+        From 0 to 1: above that a row's own centre may not be its nearest.
+
+    Returns
+    -------
+    network : NearestSubspace
+        K = n, q = 0. With more than one row each is left out of its own score in training mode.
+    """
+    n, d = rows.shape
+    used = max(1, min(n_nearest, n - 1))
+    generator = torch.Generator()  # the global one stays: what is drawn is overwritten
+    network = NearestSubspace(d, n, n_nearest=used, leave_one_out=n > 1, generator=generator)
+    network.assign(centers=rows)
+    if isolation:
+        others = max(n // 10, 1)
+        distances = (torch.cdist(batch, rows) for batch in torch.split(rows, _BATCH))
+        nearest = [part.topk(min(others + 1, n), largest=False).values for part in distances]
+        network.assign(offset=isolation * torch.cat(nearest).sum(1) / others)
+    return network

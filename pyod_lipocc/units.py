@@ -1,0 +1,101 @@
+"""The affine map between the units of X, of the scores and of the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.preprocessing import StandardScaler
+
+from pyod_lipocc._chunks import chunks
+from pyod_lipocc.domains import Domain
+
+__all__ = ["Scaling"]
+
+_FARTHEST = 1e140
+
+
+@dataclass(frozen=True)
+class Scaling:
+    r"""Three kinds of units: those of X, of the scores, and of the network.
+
+    The network always sees features of unit scale, :math:`z = (x - location) / scale`. Scores are
+    distances in standardised units (each feature divided by its own deviation: `unit` = 1) or in
+    the units of X (all features divided by one number, which multiplies the network's output again:
+    `unit` = scale).
+
+    Attributes
+    ----------
+    location : ndarray of shape (d,)
+        Mean of each feature.
+    scale : ndarray of shape (d,)
+        Divisor of each feature, positive.
+    unit : float
+        Length in score units of one unit of the network.
+    standardized : bool
+        Whether scores are in standardised units.
+    """
+
+    location: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
+    unit: float
+    standardized: bool
+
+    @classmethod
+    def fit(cls, X: npt.NDArray[Any], *, standardize: bool) -> Scaling:
+        """Measure location and scale in one pass over X.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, d)
+        standardize : bool
+            True: one scale for each feature; 1 where a feature is constant. False: the root mean
+            square deviation over all features.
+
+        Returns
+        -------
+        scaling : Scaling
+
+        Raises
+        ------
+        ValueError
+            If the variance of X overflows float64.
+        """
+        scaler = StandardScaler()
+        with np.errstate(over="ignore", invalid="ignore"):
+            for rows in chunks(X):
+                scaler.partial_fit(np.asarray(rows, dtype=np.float64, order="C"))
+        variance = scaler.var_
+        if not np.isfinite(variance).all():
+            raise ValueError(
+                "X must have a variance that float64 can hold, got values of magnitude "
+                f"{max(np.abs(rows).max() for rows in chunks(X)):.3g}"
+            )
+        if standardize:
+            return cls(scaler.mean_, scaler.scale_, 1.0, True)
+        # StandardScaler has judged which deviations are mere rounding, and set their scale to 1.
+        deviation = np.sqrt(variance) * (np.sqrt(variance) == scaler.scale_)
+        unit = float(np.linalg.norm(deviation / np.sqrt(len(deviation)))) or 1.0
+        return cls(scaler.mean_, np.full_like(scaler.mean_, unit), unit, False)
+
+    def to_network(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Map rows of X, shape (n, d), to the network's units."""
+        with np.errstate(over="ignore"):
+            z = (np.asarray(X, dtype=np.float64, order="C") - self.location) / self.scale
+        # A projection, so no distance grows; farther rows would overflow in the network.
+        return np.clip(z, -_FARTHEST, _FARTHEST, out=z)
+
+    def to_scores(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Map rows of X, shape (n, d), to the units of the scores, in which domains are given."""
+        return self.to_network(X) if self.standardized else np.asarray(X, dtype=np.float64)
+
+    def domain_to_network(self, domain: Domain) -> Domain:
+        """Map a domain given in the units of the scores to the network's units."""
+        return domain if self.standardized else domain.rescale(self.location, self.unit)
+
+    @property
+    def gain(self) -> float:
+        """Largest change of a score per unit of X, for a network of Lipschitz constant 1."""
+        return self.unit / float(self.scale.min())

@@ -1,0 +1,587 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numpy.testing import assert_array_equal
+from sklearn.exceptions import NotFittedError
+from small import cloud, small
+from torch import nn
+
+from pyod_lipocc import LipOCC
+from pyod_lipocc.domains import Ball, Box
+from pyod_lipocc.lipschitz import (
+    FullSort,
+    GroupSort2,
+    Mean,
+    Minimum,
+    NearestSubspace,
+    OrthogonalConv2d,
+    OrthogonalLinear,
+    conv,
+    conv_deep,
+    dense,
+)
+from pyod_lipocc.persistence import FORMAT, load, save
+from pyod_lipocc.persistence._codec import Decoder, Encoder
+from pyod_lipocc.persistence._detectors import _digest
+from pyod_lipocc.sampler import newton_raphson
+from pyod_lipocc.stiefel import StiefelRMSprop
+from pyod_lipocc.training import Callback, EarlyStopping, LinearDecay, ProgressBar, WeightAveraging
+
+FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz_files.py"
+N_FEATURES = 16
+IMAGE = {"image_shape": (4, 4)}
+WIDTHS = {"hidden": (8, 8)}
+
+
+def module():
+    torch.manual_seed(0)
+    shared = nn.Linear(4, 4)
+    frozen = nn.Linear(4, 4, bias=False).requires_grad_(False)
+    return nn.Sequential(
+        *(nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(16, 4), shared, nn.Tanh(), shared, nn.Sigmoid(), frozen),
+        *(nn.Identity(), OrthogonalLinear(4, 1)),
+    )
+
+
+DETECTORS = {
+    "dense": {},
+    "full-sort": {"network": partial(dense, **WIDTHS, activation=FullSort), "standardize": False},
+    "conv": {"network": partial(conv, width=6, depth=2), **IMAGE},
+    "conv-orthogonal": {
+        "network": partial(conv, width=6, depth=2, convolution=OrthogonalConv2d),
+        **IMAGE,
+    },
+    "conv-deep": {"network": partial(conv_deep, stages=((1, 4), (1, 6))), **IMAGE},
+    "nearest-points": {"network": NearestSubspace(N_FEATURES, 5, n_nearest=2)},
+    "nearest-subspace": {"network": NearestSubspace(N_FEATURES, 3, 2)},
+    "combination": {
+        "network": Mean(
+            NearestSubspace(N_FEATURES, 5), Minimum(nn.Sequential(OrthogonalLinear(N_FEATURES, 1)))
+        )
+    },
+    "module": {"network": module(), "threshold": "boundary"},
+    "parameters": {
+        "contamination": 0.25,
+        "margin": 0.3,
+        "domain": Box(-9.0, np.full(N_FEATURES, 9.0)),
+        "learning_rate": LinearDecay(1e-2, 1e-3),
+        "optimizer": partial(StiefelRMSprop, alpha=0.9),
+        "sampler": partial(newton_raphson),
+        "callbacks": [EarlyStopping(patience=3), ProgressBar("fit"), WeightAveraging(0.2)],
+        "random_state": np.random.default_rng(0),
+    },
+    "legacy-generator": {"random_state": np.random.RandomState(0), "domain": Ball(50.0)},
+    "philox": {"random_state": np.random.Generator(np.random.Philox(0))},
+}
+
+
+def rows():
+    return cloud(60, N_FEATURES)
+
+
+def fitted(name="dense"):
+    parameters = {"random_state": 0, "network": partial(dense, **WIDTHS)} | DETECTORS[name]
+    return LipOCC(max_iter=4, **parameters).fit(rows())
+
+
+def answers(detector):
+    X = 2 * cloud(40, N_FEATURES, seed=1)
+    return (
+        *(detector.decision_scores_, detector.labels_, detector.decision_function(X)),
+        *detector.predict(X, return_confidence=True),
+        *(detector.predict_proba(X, method=method) for method in ("linear", "unify")),
+    )
+
+
+def state(detector):
+    return sorted(vars(detector)), [answer.tobytes() for answer in answers(detector)]
+
+
+def assert_same(first, second):
+    for one, other in zip(answers(first), answers(second), strict=True):
+        assert_array_equal(one, other)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "detector.safetensors"
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("name", DETECTORS)
+    def test_every_answer_has_the_same_bits(self, name, path):
+        detector = fitted(name)
+        save(detector, path)
+        restored = load(path)
+        assert_same(restored, detector)
+        assert vars(restored).keys() == vars(detector).keys()
+        if name not in ("parameters", "philox", "legacy-generator"):  # these print addresses
+            assert str(restored) == str(detector)
+
+    @pytest.mark.parametrize("name", DETECTORS)
+    def test_training_continues_as_it_would_have(self, name, path):
+        detector = fitted(name)
+        save(detector, path)
+        restored = load(path)
+        for one in (detector, restored):
+            one.partial_fit(rows()).fit(rows()).partial_fit(rows())
+        assert_same(restored, detector)
+        assert_array_equal(restored.history_.loss, detector.history_.loss)
+
+    @pytest.mark.parametrize("name", ["dense", "module", "nearest-subspace"])
+    def test_a_detector_has_one_file(self, name, path):
+        save(fitted(name), path)
+        content = path.read_bytes()
+        save(load(path), path)
+        assert path.read_bytes() == content
+
+    def test_files_are_read_by_a_process_that_has_only_the_detector(self, tmp_path):
+        X = 2 * cloud(40, N_FEATURES, seed=1)
+        np.save(tmp_path / "X.npy", X)
+        for name in DETECTORS:
+            detector = fitted(name)
+            save(detector, tmp_path / f"{name}.safetensors")
+            np.save(tmp_path / f"{name}.npy", detector.decision_function(X))
+        script = """
+import sys; from pathlib import Path; import numpy as np; from pyod_lipocc.persistence import load
+folder = Path(sys.argv[1]); X = np.load(folder / "X.npy")
+for path in folder.glob("*.safetensors"):
+    assert (load(path).decision_function(X) == np.load(path.with_suffix(".npy"))).all(), path
+    print(path)
+"""
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", script, tmp_path],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert len(done.stdout.splitlines()) == len(DETECTORS)
+
+    def test_names_of_features_are_kept_and_checked(self, path):
+        frame = pd.DataFrame(rows(), columns=[f"löwe.{index}" for index in range(N_FEATURES)])
+        save(small().fit(frame), path)
+        restored = load(path)
+        assert list(restored.feature_names_in_) == list(frame.columns)
+        assert restored.feature_names_in_.dtype == object
+        with pytest.raises(ValueError, match="feature names"):
+            restored.predict(frame.rename(columns={"löwe.0": "tiger"}))
+
+    def test_attributes_that_others_add(self, path):
+        detector = fitted()
+        detector.radii_ = np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3).T
+        detector.level_ = np.float32(0.1)
+        detector.rule_ = {"name": "conformal", "sizes": (1, 2.5, None), "bad": float("nan")}
+        detector.region_ = Ball(2.0, np.ones(3))
+        save(detector, path)
+        restored = load(path)
+        assert_array_equal(restored.radii_, detector.radii_)
+        assert restored.radii_.dtype == np.float32
+        assert restored.radii_.flags.f_contiguous
+        assert type(restored.level_) is np.float32
+        assert repr(restored.rule_) == repr(detector.rule_)
+        assert_array_equal(restored.region_.center, detector.region_.center)
+
+    def test_history_stays_read_only(self, path):
+        save(fitted(), path)
+        restored = load(path)
+        assert not restored.history_.loss.flags.writeable
+        restored.decision_scores_[0] = 0
+
+    def test_a_subclass_is_loaded_as_such(self, path):
+        class Special(LipOCC):
+            pass
+
+        save(Special(max_iter=1, random_state=0).fit(rows()), path)
+        assert type(load(path, kind=Special)) is Special
+        with pytest.raises(ValueError, match=r"does not hold a LipOCC.*'Special'"):
+            load(path)
+
+    @pytest.mark.usefixtures("global_rngs_untouched")
+    def test_global_generators_are_untouched(self, path):
+        save(fitted("conv-orthogonal"), path)
+        load(path)
+
+    def test_shared_weights_stay_shared(self, path):
+        save(fitted("module"), path)
+        network = load(path).network_
+        assert network[5].weight is network[7].weight
+        trainable = [weight.requires_grad for weight in network[9].parameters()]
+        assert trainable == [False]
+
+
+class TestDevice:
+    def test_the_device_belongs_to_the_machine(self, path):
+        detector = fitted()
+        detector.set_params(device="cuda:7")
+        save(detector, path)
+        assert load(path).device is None
+        restored = load(path, "cpu")
+        assert restored.device == "cpu"
+        assert_same(restored.partial_fit(rows()), fitted().partial_fit(rows()))
+
+    def test_an_absent_device_is_refused(self, path):
+        save(fitted(), path)
+        with pytest.raises(ValueError, match="device must be None or a device that torch can use"):
+            load(path, "cuda:999")
+
+
+class TestFilesOfEarlierVersions:
+    """`format-1.lipocc` was written by the commit 4c89eb8, before `calibration_scores_`.
+
+    It holds ``LipOCC(network=partial(dense, hidden=(4,)), max_iter=5, random_state=0,
+    contamination=0.2)``, fitted to ``np.random.default_rng(0).normal(size=(40, 2))``.
+    """
+
+    def test_answers_as_it_did(self):
+        detector = LipOCC.load(Path(__file__).parents[1] / "files" / "format-1.lipocc")
+        queries = [[0.0, 0.0], [1.0, 2.0], [9.0, 9.0]]
+        scores = [0.22200370736641098, -0.041760124086538924, -0.1100507694801062]
+        confidence = [0.9957754170172719, 0.9999999983299964, 0.9999999997816494]
+        np.testing.assert_allclose(detector.decision_function(queries), scores, rtol=1e-12)
+        np.testing.assert_allclose(detector.predict_confidence(queries), confidence, rtol=1e-9)
+        assert detector.labels_.sum() == 8
+        assert detector.set_threshold(contamination=0.1).labels_.sum() == 4
+        assert detector.calibration_scores_.shape == (0,)
+        assert detector.partial_fit(np.zeros((5, 2))).n_iter_ == 6
+
+
+class TestWriting:
+    def test_text_and_paths_are_accepted(self, path):
+        detector = fitted()
+        save(detector, str(path))
+        assert_same(load(str(path)), detector)
+
+    def test_a_link_is_followed(self, path, tmp_path):
+        link = tmp_path / "link"
+        path.write_text("old")
+        link.symlink_to(path)
+        save(fitted(), link)
+        assert link.is_symlink()
+        assert_same(load(path), fitted())
+
+    @pytest.mark.parametrize("call", ["fsync", "replace"])
+    def test_an_interrupted_save_leaves_what_was_there(self, call, path, monkeypatch):
+        detector = fitted()
+        path.write_text("as it was")
+
+        def interrupt(*arguments):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, call, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            save(detector, path)
+        assert path.read_text() == "as it was"
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_saving_changes_nothing(self, path):
+        detector = fitted()
+        before = state(detector)
+        save(detector, path)
+        assert state(detector) == before
+
+    def test_unfitted_detectors_are_refused(self, path):
+        with pytest.raises(NotFittedError):
+            save(small(), path)
+        assert not path.exists()
+
+
+class OwnModule(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(N_FEATURES, 1)
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+class OwnLinear(nn.Linear):
+    pass
+
+
+class OwnCallback(Callback):
+    pass
+
+
+def own_builder(n_features, generator):
+    return dense(n_features, hidden=(4,), generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("network", OwnModule()),
+        ("network", nn.Sequential(OwnLinear(N_FEATURES, 1))),
+        ("network", nn.Sequential(nn.Linear(N_FEATURES, 4), nn.GELU(), nn.Linear(4, 1))),
+        ("network", own_builder),
+        ("network", partial(dense, activation=nn.GELU)),
+        ("callbacks", [OwnCallback()]),
+        ("learning_rate", lambda progress: 1e-3),
+        ("optimizer", torch.optim.SGD),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_file_cannot_hold_is_refused_by_name(name, value, path):
+    detector = small(max_iter=1, **{name: value}).fit(rows())
+    path.write_text("as it was")
+    with pytest.raises(ValueError, match=rf"(?s){name}.* cannot be saved, got .*: a file holds"):
+        save(detector, path)
+    assert path.read_text() == "as it was"
+    if name != "network":
+        detector.set_params(**{name: LipOCC().get_params()[name]})
+        save(detector, path)
+        load(path)
+
+
+def test_threshold_objects_are_refused(path):
+    class Threshold:
+        thresh_ = 0.0
+
+        def fit(self, scores):
+            self.labels_ = self.predict(scores)
+
+        def predict(self, scores):
+            return (scores > 0).astype(int)
+
+    detector = small(max_iter=1, contamination=Threshold()).fit(rows())
+    with pytest.raises(ValueError, match="contamination cannot be saved"):
+        save(detector, path)
+
+
+def test_effects_that_no_attribute_shows_are_refused(path):
+    detector = fitted()
+    detector.network_[0].register_forward_hook(lambda module, args, output: output / 2)
+    with pytest.raises(ValueError, match="read back, it is not the same"):
+        save(detector, path)
+    assert not path.exists()
+
+
+def repacked(path, change, **envelope):
+    """Change a file and give it the hash of the change, as an attacker would."""
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    said = json.loads(header["__metadata__"]["pyod_lipocc"]) | envelope
+    tensors = safetensors.torch.load(content)
+    change(said["detector"], tensors)
+    said["sha256"] = _digest(said["detector"], tensors)
+    path.write_bytes(safetensors.torch.save(tensors, {"pyod_lipocc": json.dumps(said)}))
+
+
+class TestRefusals:
+    @pytest.fixture
+    def file(self, path):
+        save(fitted("module"), path)
+        return path
+
+    @pytest.mark.parametrize("share", [0.0, 0.001, 0.2, 0.5, 0.9, 0.9999])
+    def test_a_cut_file(self, share, file):
+        content = file.read_bytes()
+        file.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ValueError, match=rf"{file}.* cut"):
+            load(file)
+
+    def test_a_longer_file(self, file):
+        file.write_bytes(file.read_bytes() + b"\0")
+        with pytest.raises(ValueError, match=rf"{file} is altered: its header announces"):
+            load(file)
+
+    @pytest.mark.parametrize("position", [-1, -500, -3000])
+    def test_an_altered_number(self, position, file):
+        content = bytearray(file.read_bytes())
+        content[position] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{file} is altered: expected the hash .* found"):
+            load(file)
+
+    def test_an_altered_description(self, file):
+        content = file.read_bytes()
+        file.write_bytes(content.replace(b'max_iter\\": 4', b'max_iter\\": 5'))
+        assert file.read_bytes() != content
+        with pytest.raises(ValueError, match=rf"{file} is altered: expected the hash"):
+            load(file)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            *(b"", b"text", bytes(100), b"PK\x03\x04" + bytes(200), b"\x80\x04K\x01." * 40),
+            (2**62).to_bytes(8, "little") + bytes(100),
+            (4).to_bytes(8, "little") + b"null",
+            (100).to_bytes(8, "little") + b"[" * 100,
+            safetensors.torch.save({"weight": torch.zeros(3)}),
+            safetensors.torch.save({"weight": torch.zeros(3)}, {"pyod_lipocc": "[]"}),
+        ],
+        ids=["empty", "text", "zeros", "zip", "pickle", "long", "null", "deep", "other", "list"],
+    )
+    def test_a_foreign_file(self, content, path):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{path} is not a file of pyod_lipocc"):
+            load(path)
+
+    def test_a_pickle_does_not_run(self, path, tmp_path):
+        path.write_bytes(b"cos\nmkdir\n(S'" + str(tmp_path / "ran").encode() + b"'\ntR.")
+        with pytest.raises(ValueError, match="is not a file of pyod_lipocc"):
+            load(path)
+        assert not (tmp_path / "ran").exists()
+
+    def test_a_newer_format(self, file):
+        repacked(file, lambda said, tensors: None, format=FORMAT + 1, package="9.9")
+        with pytest.raises(ValueError, match=r"has format 2, written by pyod_lipocc 9\.9.*reads"):
+            load(file)
+
+    def test_an_absent_file(self, path):
+        with pytest.raises(FileNotFoundError):
+            load(path)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda said, tensors: said["fitted"].update(decision_function=1),
+            lambda said, tensors: said["fitted"].update(__class__=1),
+            lambda said, tensors: said["fitted"].update(network_=1),
+            lambda said, tensors: said["fitted"].update(n_features_in_=10**15),
+            lambda said, tensors: said["fitted"].pop("scaling_"),
+            lambda said, tensors: said["parameters"].update(batch_size="many"),
+            lambda said, tensors: said["parameters"].update(unheard_of=1),
+            lambda said, tensors: said["parameters"].update(margin={"kind": "eval", "value": "1"}),
+            lambda said, tensors: said["parameters"].update(
+                network={"kind": "callable", "name": "os.system"}
+            ),
+            lambda said, tensors: said["parameters"].update(
+                optimizer={"kind": "callable", "name": "save"}
+            ),
+            lambda said, tensors: said["fitted"]["network_"].update(name="LipOCC"),
+            lambda said, tensors: said["fitted"]["network_"].update(attributes={"forward": 1}),
+            lambda said, tensors: said["fitted"]["network_"]["layers"].pop("0"),
+            lambda said, tensors: tensors.pop("scaling_.scale"),
+            lambda said, tensors: tensors.update({"scaling_.scale": torch.ones(3)}),
+            lambda said, tensors: tensors.update({"network_.1.weight": torch.zeros(4, 1, 3, 3)}),
+        ],
+    )
+    def test_a_forged_file_that_is_no_detector(self, change, file):
+        repacked(file, change)
+        with pytest.raises(ValueError, match=rf"{file} does not hold a LipOCC"):
+            load(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "attributes"),
+    [
+        ("module", "1", {"padding": {"kind": "tuple", "items": [9000, 9000]}}),
+        ("conv-orthogonal", "1", {"kernel_size": 30_001}),
+    ],
+)
+def test_a_forged_convolution_does_not_fill_the_memory(name, layer, attributes, path):
+    save(fitted(name), path)
+    repacked(
+        path,
+        lambda said, tensors: said["fitted"]["network_"]["layers"][layer]["attributes"].update(
+            attributes
+        ),
+    )
+    with pytest.raises(ValueError, match="convolutions that reach at most"):
+        load(path)
+
+
+def test_mutated_files_end_in_an_error_or_an_equal_detector():
+    done = subprocess.run(
+        [sys.executable, FUZZ, "--files", "150", "--seed", "1"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda values: (
+        st.lists(values) | st.lists(values).map(tuple) | st.dictionaries(st.text(), values)
+    ),
+    max_leaves=10,
+)
+arrays = npst.arrays(
+    npst.boolean_dtypes()
+    | npst.integer_dtypes()
+    | npst.unsigned_integer_dtypes()
+    | npst.floating_dtypes(sizes=(16, 32, 64))
+    | npst.complex_number_dtypes(sizes=(64, 128)),
+    npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+)
+
+
+def there_and_back(value):
+    encoder = Encoder()
+    text = json.dumps(encoder.encode(value, "value"), allow_nan=False)
+    return Decoder(encoder.tensors).decode(json.loads(text))
+
+
+class TestCodec:
+    @given(plain)
+    def test_plain_data(self, value):
+        assert repr(there_and_back(value)) == repr(value)
+
+    @given(arrays, st.permutations(range(3)))
+    def test_arrays_and_their_scalars(self, array, order):
+        turned = array.transpose([axis for axis in order if axis < array.ndim])
+        result = there_and_back(turned)
+        assert result.dtype == turned.dtype.newbyteorder("=")
+        assert_array_equal(result, turned)
+        if turned.size and turned.dtype.kind != "c":
+            scalar = turned.ravel()[0]
+            assert_array_equal(there_and_back(scalar), scalar)
+            assert type(there_and_back(scalar)) is type(scalar)
+
+    @pytest.mark.parametrize("dtype", [str, object])
+    @given(st.lists(st.text(max_size=3), min_size=6, max_size=6))
+    def test_text_arrays(self, dtype, texts):
+        array = np.array(texts, dtype=dtype).reshape(2, 3)
+        result = there_and_back(array)
+        assert_array_equal(result, array)
+        assert result.dtype.kind == array.dtype.kind
+
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.bool])
+    def test_tensors_keep_precision_and_strides(self, dtype, order):
+        tensor = torch.arange(24).reshape(2, 3, 4).to(dtype).permute(order)
+        result = there_and_back(tensor)
+        assert result.stride() == tensor.stride()
+        assert torch.equal(result, tensor)
+
+    def test_tensors_of_colliding_names(self):
+        value = {"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}
+        result = there_and_back(value)
+        assert (float(result["a.b"]), float(result["a"]["b"])) == (0.0, 1.0)
+
+    @pytest.mark.parametrize(
+        "value", [GroupSort2(dim=1), FullSort(), nn.Flatten(0, 2), nn.Unflatten(1, (2, 3))], ids=str
+    )
+    def test_layers_print_the_same(self, value):
+        assert repr(there_and_back(value)) == repr(value)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            *({1: 2}, {1, 2}, b"bytes", 1j, np.longdouble(1), np.array([None]), object(), int),
+            *(np.array(["2020"], dtype="M8[Y]"), np.zeros(1, dtype=[("a", int)]), print, Path()),
+            *(torch.eye(2).to_sparse(), pd.Series([1]), np.ma.ones(2)),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_other_values_are_refused_by_name(self, value):
+        with pytest.raises(ValueError, match=r"^here\.0 cannot be saved"):
+            Encoder().encode([value], "here")
