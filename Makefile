@@ -39,7 +39,7 @@ certify: $(READY)
 	$(BIN)/python benchmarks/certify.py
 
 fuzz: $(READY)
-	$(BIN)/python benchmarks/fuzz_files.py
+	$(BIN)/python tests/persistence/fuzz.py
 
 mutations: $(READY)
 	$(BIN)/python tests/mutations/run.py

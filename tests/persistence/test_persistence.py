@@ -41,7 +41,7 @@ from pyod_lipocc.sampler import newton_raphson
 from pyod_lipocc.stiefel import StiefelRMSprop
 from pyod_lipocc.training import Callback, EarlyStopping, LinearDecay, ProgressBar, WeightAveraging
 
-FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz_files.py"
+FUZZ = Path(__file__).parent / "fuzz.py"
 N_FEATURES = 16
 IMAGE = {"image_shape": (4, 4)}
 WIDTHS = {"hidden": (8, 8)}

@@ -26,7 +26,8 @@ import torch._subclasses.schema_check_mode  # torch imports it where it first ra
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.lipschitz import FullSort, Mean, NearestSubspace, OrthogonalConv2d, conv, dense
-from pyod_lipocc.persistence import _digest, load, save
+from pyod_lipocc.persistence import load, save
+from pyod_lipocc.persistence._detectors import _digest
 from pyod_lipocc.training import EarlyStopping, LinearDecay
 
 SECONDS = 5
