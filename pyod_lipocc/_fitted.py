@@ -13,13 +13,15 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from typing_extensions import Self
 
-from pyod_lipocc import explanations, synthesis
+from pyod_lipocc import explanations
 from pyod_lipocc._chunks import chunks
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
 from pyod_lipocc._state import DetectorState
 from pyod_lipocc.certificates import Certificate
+from pyod_lipocc.counterfactuals import Counterfactuals, counterfactual
 from pyod_lipocc.sampler import Score
+from pyod_lipocc.synthesis import sample
 
 if TYPE_CHECKING:
     from pyod_lipocc.export import Scorer
@@ -296,7 +298,7 @@ class FittedMethods(DetectorState):
     ) -> torch.Tensor:
         device = next(self.network_.parameters()).device
         rng.integers(2**63)  # so that samples are those of earlier versions
-        return synthesis.sample(
+        return sample(
             self._network(),
             n_samples,
             domain=self.scaling_.domain_to_network(self.domain_).to(torch.float64, device),
@@ -306,14 +308,12 @@ class FittedMethods(DetectorState):
             generator=torch_generator(rng, device),
         )
 
-    def _nearest_boundary(
-        self, X: npt.NDArray[Any], level: float
-    ) -> Iterator[synthesis.Counterfactuals]:
+    def _nearest_boundary(self, X: npt.NDArray[Any], level: float) -> Iterator[Counterfactuals]:
         """Search from each row, chunk by chunk, in the network's units."""
         anchors = self._sample(_ANCHORS, 1.0, _ANCHORS, numpy_generator(0))
         signed = self._signed()
         for z in self._in_network(X):
-            yield synthesis.counterfactual(
+            yield counterfactual(
                 signed,
                 z,
                 level=level / self.scaling_.unit,

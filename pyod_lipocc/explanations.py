@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pyod_lipocc._isolation import gradients_possible, isolated
+from pyod_lipocc.counterfactuals import counterfactual
 from pyod_lipocc.sampler import Score
-from pyod_lipocc.synthesis import counterfactual
 
 __all__ = ["explain"]
 

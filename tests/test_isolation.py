@@ -24,6 +24,7 @@ from pyod_lipocc import LipOCC, attacks, explanations, metrics, synthesis
 from pyod_lipocc._isolation import isolated, one_thread
 from pyod_lipocc._random import global_seed
 from pyod_lipocc.certificates import Certificate
+from pyod_lipocc.counterfactuals import counterfactual
 from pyod_lipocc.conformal import conformal_threshold
 from pyod_lipocc.domains import Ball
 from pyod_lipocc.lipschitz import Maximum, NearestSubspace, dense, fold, lipschitz_bound
@@ -160,7 +161,7 @@ OF_FUNCTIONS = {
         NETWORK, rows(), domain=domain(), margin=0.1, n_steps=3, generator=seeded()
     ),
     "sample": lambda: synthesis.sample(NETWORK, rows(), domain=domain(), margin=0.1, n_steps=3),
-    "counterfactual": lambda: synthesis.counterfactual(NETWORK, rows(), anchors=rows()).points,
+    "counterfactual": lambda: counterfactual(NETWORK, rows(), anchors=rows()).points,
     "explain": lambda: explanations.explain(NETWORK, rows()),
     "pgd_l2": lambda: attacks.pgd_l2(NETWORK, rows(), 0.5, n_steps=3, random_state=0),
     "nes_l2": lambda: attacks.nes_l2(NETWORK, rows(), 0.5, n_steps=3, random_state=0),

@@ -18,6 +18,7 @@ MODULES = {
     "attacks": "nes_l2 pgd_l2",
     "certificates": "Certificate certified_radius",
     "conformal": "conformal_p_values conformal_threshold minimum_calibration",
+    "counterfactuals": "Counterfactuals counterfactual",
     "datasets": """
         ADBENCH_NAMES Dataset LABEL_NAMES ODDS_NAMES OneClassDataset SHAPE_NAMES
         TOY_NAMES load_adbench load_digits_one_class load_file load_mnist load_odds
@@ -55,7 +56,7 @@ MODULES = {
         retract sample_stiefel
     """,
     "starts": "inscribed_balls k_subspaces nearest_subspace principal_subspace prototypes",
-    "synthesis": "Counterfactuals counterfactual sample",
+    "synthesis": "sample",
     "training": """
         Callback EarlyStopping History LinearDecay ProgressBar Schedule WeightAveraging
         train
