@@ -24,8 +24,8 @@ from pyod_lipocc import LipOCC, attacks, explanations, metrics, synthesis
 from pyod_lipocc._isolation import isolated, one_thread
 from pyod_lipocc._random import global_seed
 from pyod_lipocc.certificates import Certificate
-from pyod_lipocc.counterfactuals import counterfactual
 from pyod_lipocc.conformal import conformal_threshold
+from pyod_lipocc.counterfactuals import counterfactual
 from pyod_lipocc.domains import Ball
 from pyod_lipocc.lipschitz import Maximum, NearestSubspace, dense, fold, lipschitz_bound
 from pyod_lipocc.lipschitz.proofs._rounding import rounding_bound
