@@ -91,6 +91,14 @@ class Scaling:
         """Map rows of X, shape (n, d), to the units of the scores, in which domains are given."""
         return self.to_network(X) if self.standardized else np.asarray(X, dtype=np.float64)
 
+    def to_input(self, z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Map points z, shape (n, d), from the network's units to those of X."""
+        return self.location + self.scale * z
+
+    def length_to_network(self, length: float) -> float:
+        """Map a length given in the units of the scores to the network's units."""
+        return length / self.unit
+
     def domain_to_network(self, domain: Domain) -> Domain:
         """Map a domain given in the units of the scores to the network's units."""
         return domain if self.standardized else domain.rescale(self.location, self.unit)
