@@ -1,13 +1,22 @@
-"""Checks of single numbers, in the voice of the package: parameter, accepted values, value."""
+"""Checks in the voice of the package: parameter, accepted values, value received."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_integer", "check_number", "check_pair"]
+import torch
+
+__all__ = [
+    "check_choice",
+    "check_device",
+    "check_image_shape",
+    "check_integer",
+    "check_number",
+    "check_pair",
+]
 
 
 def check_number(name: str, value: Any, accepted: str, test: Callable[[Any], bool]) -> None:
@@ -33,3 +42,41 @@ def check_integer(name: str, value: Any, low: int, high: float = math.inf) -> No
 def _is_number(value: Any) -> bool:
     """Tell a finite real number from everything else, a bool included."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_image_shape(image_shape: Sequence[int] | None, n_features: int) -> None:
+    """Raise ValueError unless rows of this width are images of this shape."""
+    if image_shape is None:
+        return
+    well_formed = len(image_shape) in (2, 3) and all(
+        isinstance(side, Integral) and not isinstance(side, bool) and side > 0
+        for side in image_shape
+    )
+    if not well_formed:
+        raise ValueError(
+            "image_shape must be (height, width) or (channels, height, width) in positive ints, "
+            f"got {image_shape!r}"
+        )
+    if math.prod(image_shape) != n_features:
+        raise ValueError(
+            f"image_shape={tuple(image_shape)!r} holds {math.prod(image_shape)} pixels, "
+            f"but X has {n_features} columns: each row must be one flattened image"
+        )
+
+
+def check_device(device: str | torch.device | None) -> torch.device:
+    """Return the torch device, the CPU for None; raise ValueError if torch cannot use it here."""
+    try:
+        checked = torch.device("cpu" if device is None else device)
+        torch.zeros(1, device=checked).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device must be None or a device that torch can use here, got {device!r}: {error}"
+        ) from error
+    return checked
+
+
+def check_choice(name: str, value: Any, accepted: tuple[str, ...]) -> None:
+    """Raise ValueError unless the value is one of the accepted ones."""
+    if value not in accepted:
+        raise ValueError(f"{name} must be one of {', '.join(accepted)}, got {value!r}")

@@ -1,4 +1,4 @@
-"""Registered data files as verified bytes, from the folder LIPOCC_DATA or downloaded and cached."""
+"""Registered files as verified bytes, out of the folder LIPOCC_DATA or downloaded and cached."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read(collection: Collection, name: str) -> bytes:
     Returns
     -------
     content : bytes
-        What the file holds; decompressed where its name ends with ".gz".
+        Decompressed where the file's name ends with ".gz".
 
     Raises
     ------
@@ -46,63 +46,56 @@ def read(collection: Collection, name: str) -> bytes:
         If the file is neither under LIPOCC_DATA nor to be downloaded.
     ValueError
         If its content is not the registered one.
+    ImportError
+        If a download is needed and the extra `data` is not installed.
     """
+    filename, expected = name + collection.suffix, collection.hashes[name]
     root = os.environ.get("LIPOCC_DATA")
-    path = _local(root, collection, name) if root else _downloaded(collection, name)
-    return _verified(path, path.read_bytes(), collection.hashes[name])
-
-
-def _local(root: str, collection: Collection, name: str) -> Path:
-    filename = name + collection.suffix
-    path = Path(root).expanduser() / collection.folder / filename
-    if not path.is_file():
+    if not root:
+        path = _downloaded(collection, filename, expected)
+    elif not (path := Path(root).expanduser() / collection.folder / filename).is_file():
         raise FileNotFoundError(
             f"LIPOCC_DATA={root} lacks a file: put {collection.origins[0] + filename} at {path}, "
             "or unset LIPOCC_DATA to have it downloaded"
         )
-    return path
+    return _verified(path.read_bytes(), path, expected)
 
 
-def _downloaded(collection: Collection, name: str) -> Path:
+def _downloaded(collection: Collection, filename: str, expected: str) -> Path:
     pooch = import_extra("pooch")
-    filename = name + collection.suffix
-    relative = f"{collection.folder}/{filename}"
+    folder = pooch.os_cache("pyod_lipocc") / collection.folder
 
     def download(url: str, output: str, cache: Any) -> None:
-        # runs before the cache takes the file in, so that an altered one never gets there
+        # The cache takes the file in after this check, hence no altered one.
         pooch.HTTPDownloader()(url, output, cache)
-        _verified(Path(filename), Path(output).read_bytes(), collection.hashes[name])
+        _verified(Path(output).read_bytes(), Path(filename), expected)
 
-    urls = [origin + filename for origin in collection.origins]
     failures = []
-    for url in urls:
-        cache = pooch.create(
-            pooch.os_cache("pyod_lipocc"), "", registry={relative: None}, urls={relative: url}
-        )
+    for origin in collection.origins:
+        cache = pooch.create(folder, origin, registry={filename: None})
         try:
-            return Path(cache.fetch(relative, downloader=download))
+            return Path(cache.fetch(filename, downloader=download))
         except (OSError, ValueError) as error:
-            failures.append(f"{url}: {error}")
+            failures.append(f"{origin}{filename}: {error}")
     raise FileNotFoundError(
-        f"{filename} could not be downloaded. Get {urls[0]} elsewhere, put it at "
-        f"<folder>/{relative} and set the environment variable LIPOCC_DATA to <folder>. "
-        f"Tried {'; '.join(failures)}"
+        f"{filename} could not be downloaded. Get {collection.origins[0]}{filename} elsewhere, put "
+        f"it at <folder>/{collection.folder}/{filename} and set the environment variable "
+        f"LIPOCC_DATA to <folder>. Tried {'; '.join(failures)}"
     )
 
 
-def _verified(path: Path, content: bytes, expected: str) -> bytes:
+def _verified(content: bytes, path: Path, expected: str) -> bytes:
+    """Return what the file holds, decompressed, if its hash is the expected one."""
+    damaged = f"{path} is truncated or altered"
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(content)
         except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path} is truncated or altered: {error}") from error
-    found = (
-        "git:" + hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        if expected.startswith("git:")
-        else hashlib.sha256(content).hexdigest()
-    )
+            raise ValueError(f"{damaged}: {error}") from error
+    if expected.startswith("git:"):
+        found = "git:" + hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    else:
+        found = hashlib.sha256(content).hexdigest()
     if found != expected:
-        raise ValueError(
-            f"{path} is truncated or altered: expected the hash {expected}, found {found}"
-        )
+        raise ValueError(f"{damaged}: expected the hash {expected}, found {found}")
     return content
