@@ -26,8 +26,15 @@ from torch import nn
 
 from pyod_lipocc._chunks import chunks
 from pyod_lipocc._isolation import isolated
-from pyod_lipocc.lipschitz.proofs._norms import frobenius_norm, gamma, product, quotient, total
-from pyod_lipocc.lipschitz.proofs._rounding import Prefix, Rounding
+from pyod_lipocc.lipschitz.proofs import (
+    Prefix,
+    Rounding,
+    frobenius_norm,
+    gamma,
+    product,
+    quotient,
+    total,
+)
 from pyod_lipocc.units import Scaling
 
 __all__ = ["Certificate", "certified_radius"]

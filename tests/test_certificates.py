@@ -33,7 +33,7 @@ from pyod_lipocc.lipschitz import (
     polish,
 )
 from pyod_lipocc.lipschitz.functional import convolution_bound
-from pyod_lipocc.lipschitz.proofs._norms import (
+from pyod_lipocc.lipschitz.proofs import (
     frobenius_norm,
     gamma,
     orthonormality_defect,

@@ -30,7 +30,7 @@ from pyod_lipocc.lipschitz import (
     ReshapedConv2d,
     ScaledAvgPool2d,
 )
-from pyod_lipocc.lipschitz.networks import computes_as
+from pyod_lipocc.lipschitz.dispatch import computes_as, entry_of
 
 __all__ = ["Graph", "add_layer", "import_onnx"]
 
@@ -137,8 +137,8 @@ def add_layer(graph: Graph, layer: nn.Module, x: str, shape: Shape) -> tuple[str
         for part in layer:
             x, shape = add_layer(graph, part, x, shape)
         return x, shape
-    known = next((known for known in _LAYERS if computes_as(layer, known)), None)
-    if known is None:
+    add = entry_of(layer, _LAYERS)
+    if add is None:
         accepted = ", ".join(kind.__name__ for kind in (nn.Sequential, *_LAYERS))
         raise ValueError(
             f"network cannot be exported, got {layer!r}: accepted are {accepted}, without hooks"
@@ -148,7 +148,7 @@ def add_layer(graph: Graph, layer: nn.Module, x: str, shape: Shape) -> tuple[str
         n_rows, *after = layer(like.new_zeros((2, *shape))).shape
     if n_rows != 2:
         raise ValueError(f"network cannot be exported, got {layer!r}, which mixes rows")
-    return _LAYERS[known](graph, layer, x, shape, tuple(after)), tuple(after)
+    return add(graph, layer, x, shape, tuple(after)), tuple(after)
 
 
 def _linear(graph: Graph, layer: Any, x: str, before: Shape, after: Shape) -> str:

@@ -1,4 +1,4 @@
-"""Builders of 1-Lipschitz networks by name."""
+"""Builders of 1-Lipschitz networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyod_lipocc.lipschitz._conv import OrthogonalConv2d, ReshapedConv2d
 from pyod_lipocc.lipschitz._dense import OrthogonalLinear
 from pyod_lipocc.lipschitz._pooling import GlobalL2NormPool2d, L2NormPool2d, ScaledAvgPool2d
 
-__all__ = ["BUILDERS", "conv", "conv_deep", "dense"]
+__all__ = ["conv", "conv_deep", "dense"]
 
 
 def dense(
@@ -222,10 +222,3 @@ def conv_deep(
             channels = wider
     output = OrthogonalLinear(channels * height * width, 1, generator=generator)
     return nn.Sequential(*layers, nn.Flatten(), output)
-
-
-BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "dense": dense,
-    "conv": conv,
-    "conv-deep": conv_deep,
-}

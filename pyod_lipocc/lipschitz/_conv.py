@@ -14,9 +14,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pyod_lipocc.lipschitz._arithmetic import product
 from pyod_lipocc.lipschitz._kernels import is_tracing, is_transformed, patch_product
+from pyod_lipocc.lipschitz._norms import spectral_norm
 from pyod_lipocc.lipschitz.functional import convolution_bound
-from pyod_lipocc.lipschitz.proofs._norms import product, spectral_norm
 from pyod_lipocc.stiefel import retract, sample_stiefel
 
 __all__ = ["OrthogonalConv2d", "ReshapedConv2d"]

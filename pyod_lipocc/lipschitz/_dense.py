@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pyod_lipocc.lipschitz.proofs._norms import spectral_norm
+from pyod_lipocc.lipschitz._norms import spectral_norm
 from pyod_lipocc.stiefel import retract, sample_stiefel
 from pyod_lipocc.stiefel._gradients import linear
 
@@ -24,7 +24,7 @@ class OrthogonalLinear(nn.Module):
 
     The weight is stored as it is used: no re-parametrisation stands between it and the forward
     pass. It stays on the manifold under `stiefel.StiefelAdam` or `stiefel.StiefelRMSprop`, which
-    `networks.parameter_groups` prepares.
+    `parameter_groups` prepares.
 
     Parameters
     ----------

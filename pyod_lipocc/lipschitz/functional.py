@@ -15,7 +15,7 @@ from pyod_lipocc.lipschitz._kernels import (
     window_norm,
     windows,
 )
-from pyod_lipocc.lipschitz.proofs._norms import convolution_norm
+from pyod_lipocc.lipschitz._norms import convolution_norm
 
 __all__ = [
     "convolution_bound",

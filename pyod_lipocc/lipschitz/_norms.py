@@ -1,78 +1,31 @@
-r"""Upper bounds that rounding cannot push below what they bound.
+"""Norms of matrices and convolutions, bounded from above.
 
-A sum of n products, in any order, is off by at most :math:`\gamma_n = n u / (1 - n u)` times the
-sum of their absolute values, u the unit roundoff (Higham, *Accuracy and Stability of Numerical
-Algorithms*, section 3.1). Everything here follows from that and from Python floats that are rounded
-upwards. LAPACK only proposes: no result rests on its accuracy.
+LAPACK only proposes: no result rests on its accuracy. The bounds rest on `gamma`, the rounding of
+sums of products, and on numbers that are rounded upwards.
 """
 
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from pyod_lipocc.lipschitz._arithmetic import gamma, product, root, total
 
 __all__ = [
     "convolution_norm",
     "frobenius_norm",
-    "gamma",
     "largest_frobenius_norm",
     "orthonormality_defect",
-    "product",
-    "quotient",
-    "root",
     "spectral_norm",
     "subspace_norm",
-    "total",
 ]
 
 _TIGHT = 1e-4
+"""Slack of the bound by autocorrelation, in shares of it, that makes the grid needless."""
 _TWIDDLE = 2.0**-48
 """Error of a computed root of unity, a few times too large."""
-
-
-def total(*terms: float) -> float:
-    """Add numbers, rounding upwards; exact where the sum is a float."""
-    if not all(map(math.isfinite, terms)):
-        return math.inf
-    return _upwards(sum(map(Fraction, terms), Fraction(0)))
-
-
-def product(*factors: float) -> float:
-    """Multiply non-negative numbers, rounding upwards; exact where the product is a float."""
-    if not all(map(math.isfinite, factors)):
-        return math.inf
-    return _upwards(math.prod(map(Fraction, factors), start=Fraction(1)))
-
-
-def quotient(numerator: float, denominator: float) -> float:
-    """Divide by a positive number, rounding upwards; exact where the quotient is a float."""
-    if not math.isfinite(numerator):
-        return math.inf
-    return _upwards(Fraction(numerator) / Fraction(denominator))
-
-
-def _upwards(value: Fraction) -> float:
-    if value > Fraction(np.finfo(np.float64).max):
-        return math.inf
-    nearest = float(value)
-    return nearest if nearest >= value else math.nextafter(nearest, math.inf)
-
-
-def root(value: float) -> float:
-    """Square root of a non-negative number, rounded upwards."""
-    nearest = math.sqrt(value)
-    exact = math.isinf(nearest) or Fraction(nearest) ** 2 >= Fraction(value)
-    return nearest if exact else math.nextafter(nearest, math.inf)
-
-
-def gamma(n_terms: int, dtype: torch.dtype = torch.float64) -> float:
-    r"""Return :math:`\gamma_n`, rounded upwards; infinity where :math:`n u \ge 1`."""
-    error = n_terms * Fraction(torch.finfo(dtype).eps) / 2
-    return _upwards(error / (1 - error)) if error < 1 else math.inf
 
 
 def _to_unit_scale(values: Tensor) -> tuple[Tensor, float]:
