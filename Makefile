@@ -4,7 +4,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEVICE ?= cpu
 
-.PHONY: demo test lint benchmark frontier speed certify fuzz mutations toy dist clean
+.PHONY: demo test lint benchmark frontier speed certify toy signed-distance \
+	fuzz mutations dist clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,25 +28,28 @@ benchmark: $(READY)
 	for protocol in odds-contaminated mnist-one-class mnist-seeds one-class ablation ablation-mnist; do \
 		$(BIN)/benchopt run benchmarks --no-plot --config benchmarks/configs/$$protocol.yml || exit 1; \
 	done
-	$(BIN)/python benchmarks/report.py
+	$(BIN)/python -m benchmarks.report
 
 frontier: $(READY)
-	$(BIN)/python benchmarks/frontier.py
+	$(BIN)/python -m benchmarks.studies.frontier
 
 speed: $(READY)
-	$(BIN)/python benchmarks/speed/run.py
+	$(BIN)/python -m benchmarks.studies.speed
 
 certify: $(READY)
-	$(BIN)/python benchmarks/certify.py
+	$(BIN)/python -m benchmarks.studies.certify
+
+toy: $(READY)
+	$(BIN)/python -m benchmarks.studies.toy --device $(DEVICE)
+
+signed-distance: $(READY)
+	$(BIN)/python -m benchmarks.studies.signed_distance
 
 fuzz: $(READY)
 	$(BIN)/python tests/persistence/fuzz.py
 
 mutations: $(READY)
 	$(BIN)/python tests/mutations/run.py
-
-toy: $(READY)
-	$(BIN)/python examples/toy_experiment.py --device $(DEVICE)
 
 # Files of an earlier build would get into this one.
 dist: $(READY)

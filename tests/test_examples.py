@@ -18,14 +18,10 @@ QUICK = {
     "lipocc_example.py": [],
     "mnist_one_class.py": ["--embedded", "--digits", "0", "--minutes", "0.02", "--hidden", "32"],
     "novelty_detection.py": [],
-    "signed_distance.py": ["--quick", "--networks", "dense", "--output", "sd"],
     "sklearn_pipeline.py": [],
-    "toy_experiment.py": [
-        *("--sets", "two-moons", "--hidden", "16", "16", "--max-iter", "100", "--output", "toy"),
-    ],
 }
 RUN_BY_MAKE = {"demo.py"}
-HELPERS = {"_extras.py", "toy_figures.py"}
+HELPERS = {"_extras.py"}
 NEEDS = {
     ("deployment.py", "onnx"): "onnx",
     ("deployment.py", "onnxruntime"): "onnx",

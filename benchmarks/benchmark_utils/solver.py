@@ -16,7 +16,7 @@ from benchopt import BaseSolver
 from numpy.typing import NDArray
 from pyod.models.base import BaseDetector
 
-from benchmark_utils.measure import PeakMemory, Stopwatch, limited_threads
+from .measure import PeakMemory, Stopwatch, limited_threads
 
 # PyOD takes no share of 0, which is the true one of clean training parts
 LEAST_CONTAMINATION = 0.01

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark_utils import DownloadedDataset, one_class_split
+from benchmark_utils.protocols import DownloadedDataset, one_class_split
 from pyod_lipocc.datasets import ADBENCH_NAMES, load_adbench
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from benchopt import BaseDataset
 
-from benchmark_utils import one_digit
+from benchmark_utils.protocols import one_digit
 from pyod_lipocc.datasets import load_digits_one_class
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark_utils import DownloadedDataset, one_digit
+from benchmark_utils.protocols import DownloadedDataset, one_digit
 from pyod_lipocc.datasets import load_mnist
 
 

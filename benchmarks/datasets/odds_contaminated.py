@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark_utils import DownloadedDataset, contaminated_split
+from benchmark_utils.protocols import DownloadedDataset, contaminated_split
 from pyod_lipocc.datasets import ODDS_NAMES, load_odds
 
 

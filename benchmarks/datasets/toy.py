@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from benchopt import BaseDataset
 
-from benchmark_utils import standardized
+from benchmark_utils.protocols import standardized
 from pyod_lipocc.datasets import TOY_NAMES, load_toy
 
 N = 1000

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from pyod.models.knn import KNN
 
-from benchmark_utils import LEAST_CONTAMINATION, DetectorSolver
+from benchmark_utils.solver import LEAST_CONTAMINATION, DetectorSolver
 
 
 class Solver(DetectorSolver):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from benchmark_utils import LipOCCSolver
+from benchmark_utils.lipocc import LipOCCSolver
 
 
 class Solver(LipOCCSolver):

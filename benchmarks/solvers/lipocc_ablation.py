@@ -3,7 +3,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from benchmark_utils import LipOCCSolver
+from benchmark_utils.lipocc import LipOCCSolver
 from pyod_lipocc.negatives import LocalNoise, shuffled_marginals, uniform
 from pyod_lipocc.starts import nearest_subspace
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pyod.models.ocsvm import OCSVM
 
-from benchmark_utils import LEAST_CONTAMINATION, DetectorSolver
+from benchmark_utils.solver import LEAST_CONTAMINATION, DetectorSolver
 
 
 class Solver(DetectorSolver):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark_utils import LipOCCSolver
+from benchmark_utils.lipocc import LipOCCSolver
 from pyod_lipocc.lipschitz import NearestSubspace
 from pyod_lipocc.starts import k_subspaces
 

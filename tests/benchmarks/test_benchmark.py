@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
@@ -21,6 +20,17 @@ from benchopt.benchmark import Benchmark
 from benchopt.cli.main import run
 from benchopt.utils.run_context import RunContext
 
+import pyod_lipocc
+from benchmarks.benchmark_utils.lipocc import WITHOUT_EFFECT
+from benchmarks.benchmark_utils.measure import PeakMemory
+from benchmarks.benchmark_utils.protocols import one_class_split
+from benchmarks.benchmark_utils.solver import source_digest
+from benchmarks.report import __main__ as report
+from benchmarks.report.ablation import ABLATION
+from benchmarks.report.pages import PROTOCOLS, write
+from benchmarks.report.runs import newest, read_benchopt, read_kept
+from benchmarks.report.section import CERTIFIED, Section
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks"
 
@@ -28,7 +38,7 @@ FOLDER = ROOT / "benchmarks"
 COUNTING = """
 import os, time
 from pathlib import Path
-from benchmark_utils import DetectorSolver
+from benchmark_utils.solver import DetectorSolver
 from pyod.models.knn import KNN
 
 class Solver(DetectorSolver):
@@ -54,26 +64,11 @@ def benchmark() -> Benchmark:
 
 
 @pytest.fixture(scope="module")
-def report():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        yield importlib.import_module("report")
-
-
-@pytest.fixture(scope="module")
 def outputs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("embedded")
     config = ["--config", str(FOLDER / "configs" / "embedded.yml")]
-    selected = [
-        "-s",
-        "IForest",
-        "-s",
-        "KNN",
-        "-s",
-        "KNN-largest",
-        "-d",
-        "digits-one-class[set=[3,8]]",
-    ]
+    solvers = ["-s", "IForest", "-s", "KNN", "-s", "KNN-largest"]
+    selected = [*solvers, "-d", "digits-one-class[set=[3,8]]"]
     output = folder / "embedded.parquet"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCHOPT_CACHE", str(folder / "cache"))
@@ -215,7 +210,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert len(seeds) == 6
 
 
-def test_tables_show_the_means_of_the_runs(outputs, report, tmp_path):
+def test_tables_show_the_means_of_the_runs(outputs, tmp_path):
     report.main(["--output", str(tmp_path), "--runs", str(outputs)])
     page = (tmp_path / "digits-one-class.md").read_text(encoding="utf-8")
     assert "configs/embedded.yml" in page
@@ -230,7 +225,7 @@ def test_tables_show_the_means_of_the_runs(outputs, report, tmp_path):
     assert shown == {name: pytest.approx(value, abs=0.05) for name, value in expected.items()}
 
 
-def test_the_report_follows_from_the_runs_that_it_keeps(outputs, report, tmp_path):
+def test_the_report_follows_from_the_runs_that_it_keeps(outputs, tmp_path):
     def contents() -> dict[str, bytes]:
         return {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
@@ -241,65 +236,63 @@ def test_the_report_follows_from_the_runs_that_it_keeps(outputs, report, tmp_pat
     assert contents() == first
 
 
-def test_no_table_mixes_two_versions_of_a_detector(outputs, report, capsys):
-    old = report.read_benchopt(outputs)
+def test_no_table_mixes_two_versions_of_a_detector(outputs, capsys):
+    old = read_benchopt(outputs)
     new = old[(old["solver"] == "IForest") & (old["set"] == "3")].assign(version="pyod 99")
-    joined = report.newest([old, new])
+    joined = newest([old, new])
     assert joined.loc[joined["solver"] == "IForest", "version"].tolist() == ["pyod 99"]
     assert len(joined) == 7
     assert "left out: 1 runs of IForest" in capsys.readouterr().err
 
 
-def test_runs_of_earlier_reports_need_not_know_every_column(outputs, report, tmp_path):
-    runs = report.read_benchopt(outputs)
-    fewer = [name for name in runs if name not in {*report.CERTIFIED, "false_alarm_rate"}]
+def test_runs_of_earlier_reports_need_not_know_every_column(outputs, tmp_path):
+    runs = read_benchopt(outputs)
+    fewer = [name for name in runs if name not in {*CERTIFIED, "false_alarm_rate"}]
     earlier = runs.loc[runs["solver"] != "KNN[k=1]", fewer]
     earlier.to_csv(tmp_path / "digits-one-class.csv", index=False)
-    kept = report.read_kept(tmp_path / "digits-one-class.csv")
-    joined = report.newest([kept, runs[runs["solver"] == "KNN[k=1]"]])
+    kept = read_kept(tmp_path / "digits-one-class.csv")
+    joined = newest([kept, runs[runs["solver"] == "KNN[k=1]"]])
     assert len(joined) == len(runs)
-    page = report.Section(joined).markdown("figure.png")
+    page = Section(joined).markdown("figure.png")
     certified = page[page.index("Certified ROC AUC") : page.index("Accuracy of the best")]
     assert "KNN[k=1]" in certified
     assert "KNN[k=5]" not in certified
 
 
-def test_the_ablation_page_alone_shows_the_variants(outputs, report, tmp_path):
-    runs = report.read_benchopt(outputs).assign(dataset="odds-contaminated")
-    variant = f"{report.ABLATION}[variant=default]"
+def test_the_ablation_page_alone_shows_the_variants(outputs, tmp_path):
+    runs = read_benchopt(outputs).assign(dataset="odds-contaminated")
+    variant = f"{ABLATION}[variant=default]"
     varied = runs[runs["solver"] == "IForest"].assign(solver=variant)
-    pages = {protocol.name: protocol for protocol in report.PROTOCOLS}
+    pages = {protocol.name: protocol for protocol in PROTOCOLS}
     for name, solvers in (("odds-contaminated", set(runs["solver"])), ("ablation", {variant})):
-        assert report.write(pages[name], [runs, varied], tmp_path)
-        assert set(report.read_kept(tmp_path / f"{name}.csv")["solver"]) == solvers
+        assert write(pages[name], [runs, varied], tmp_path)
+        assert set(read_kept(tmp_path / f"{name}.csv")["solver"]) == solvers
     expected = f"{100 * varied['roc_auc'].mean():.1f}"
     assert f"| default | {expected}" in (tmp_path / "ablation.md").read_text(encoding="utf-8")
 
 
-def test_the_lead_is_over_the_best_kind_of_neighbours(outputs, report):
-    runs = report.newest([report.read_benchopt(outputs)])
-    assert report.Section(runs).lead() == ""
+def test_the_lead_is_over_the_best_kind_of_neighbours(outputs):
+    runs = newest([read_benchopt(outputs)])
+    assert Section(runs).lead() == ""
     best = runs[runs["solver"].isin(["KNN[k=1]", "KNN[k=5]", "KNN-largest"])]
     best = best.groupby("solver")["roc_auc"].mean().idxmax()
     ahead = runs[runs["solver"] == best].assign(solver="LipOCC")
     ahead["roc_auc"] += 0.0123
-    section = report.Section(pd.concat([runs, ahead], ignore_index=True))
+    section = Section(pd.concat([runs, ahead], ignore_index=True))
     assert f"+1.23 ({best})" in section.lead()
 
 
-def test_means_leave_out_sets_that_some_detector_has_not_finished(outputs, report):
-    runs = report.newest([report.read_benchopt(outputs)])
+def test_means_leave_out_sets_that_some_detector_has_not_finished(outputs):
+    runs = newest([read_benchopt(outputs)])
     unfinished = runs[(runs["solver"] != "IForest") | (runs["set"] != "8")]
-    section = report.Section(unfinished)
+    section = Section(unfinished)
     assert section.common == ["3"]
     row = unfinished[(unfinished["solver"] == "KNN[k=1]") & (unfinished["set"] == "3")]
     assert section.values("KNN[k=1]", "roc_auc").tolist() == row["roc_auc"].tolist()
 
 
 @pytest.mark.parametrize("n_normal", [41, 60_000])
-def test_one_class_split_trains_on_half_of_the_normal_rows(benchmark, n_normal):
-    from benchmark_utils import one_class_split
-
+def test_one_class_split_trains_on_half_of_the_normal_rows(n_normal):
     generator = np.random.default_rng(0)
     X, y = generator.normal(3, 5, size=(n_normal + 40, 2)), np.repeat([0, 1], [n_normal, 40])
     X[y == 1] += 1000
@@ -335,9 +328,7 @@ def test_the_contaminated_protocol_splits_60_to_40(benchmark):
     assert_allclose(data["contamination"], 176 / 1831)
 
 
-def test_peak_memory_sees_an_allocation(benchmark):
-    from benchmark_utils import PeakMemory
-
+def test_peak_memory_sees_an_allocation():
     with PeakMemory() as peak:
         block = np.ones(2**24)  # 128 MiB
         time.sleep(5 * PeakMemory.interval)
@@ -345,11 +336,14 @@ def test_peak_memory_sees_an_allocation(benchmark):
     assert 120 < peak.megabytes < 200
 
 
-def test_the_digest_follows_code_and_not_comments(benchmark, tmp_path):
-    from benchmark_utils import source_digest
-
+def test_the_digest_follows_code_and_not_comments(tmp_path):
     digests = []
     for code in ('"""Doc."""\nx = 1  # why\n', "x = 1\n", "x = 2\n"):
         (tmp_path / "module.py").write_text(code)
         digests.append(source_digest([tmp_path / "module.py"]))
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_every_module_without_effect_is_one_of_the_package():
+    names = {path.stem for path in Path(pyod_lipocc.__file__).parent.iterdir()}
+    assert names >= WITHOUT_EFFECT

@@ -1,42 +1,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-SPEED = Path(__file__).parents[2] / "benchmarks" / "speed"
-
-
-@pytest.fixture(scope="module")
-def speed():
-    """Import the scripts as they import each other: from their own folder."""
-    names = {path.stem for path in SPEED.glob("*.py")}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SPEED)
-        import page
-        import timing
-
-        yield page, timing
-        for name in names:
-            sys.modules.pop(name, None)
-
-
-def test_contents_are_the_scripts(speed):
-    page, _ = speed
-    assert {path.stem for path in SPEED.glob("*.py")} == {*page.CONTENTS, "page", "run", "timing"}
+pytest.importorskip("psutil", reason='needs the extra "benchmarks"')
+from benchmarks.studies.speed import __main__ as speed
+from benchmarks.studies.speed import scaling, timing, training_step
 
 
 # memory starts processes, detectors fits a hundred epochs: both are for the full run
-def test_scripts_write_one_page_and_keep_earlier_answers(speed, tmp_path, monkeypatch, capsys):
-    page, _ = speed
-    command = ["run.py", "--quick", "--repeats", "1", "--output", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", command)
+def test_sections_are_on_one_page_and_earlier_answers_stay(tmp_path):
+    command = ["--quick", "--repeats", "1", "--output", str(tmp_path), "--sections"]
     asked = ["training_step", "scoring", "scaling", "operators"]
-    page.main(asked[:2])
-    page.main(asked[2:])
+    speed.main([*command, *asked[:2]])
+    speed.main([*command, *asked[2:]])
     answers = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
     assert list(answers) == asked
     text = (tmp_path / "speed.md").read_text(encoding="utf-8")
@@ -46,8 +25,7 @@ def test_scripts_write_one_page_and_keep_earlier_answers(speed, tmp_path, monkey
     assert (tmp_path / "speed-scaling.png").stat().st_size > 0
 
 
-def test_contestants_take_turns(speed):
-    _, timing = speed
+def test_contestants_take_turns():
     order: list[str] = []
     contestants = {name: (lambda name=name: order.append(name)) for name in "ab"}
     seconds = timing.interleaved(contestants, 2)
@@ -55,30 +33,17 @@ def test_contestants_take_turns(speed):
     assert [len(values) for values in seconds.values()] == [2, 2]
 
 
-def test_ratios_are_of_minima_and_of_medians(speed):
-    _, timing = speed
+def test_ratios_are_of_minima_and_of_medians():
     assert timing.ratio([4.0, 2.0, 9.0], [1.0, 8.0, 4.0]) == "2.00 (1.00)"
     assert timing.span([0.004, 0.002, 0.009], 1e-3) == "2 (4)"
 
 
-def test_number_of_threads_is_restored(speed):
-    _, timing = speed
-    before = torch.get_num_threads()
-    with timing.one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
-
-
-def test_slope_is_the_exponent(speed):
-    import scaling
-
+def test_slope_is_the_exponent():
     rows = [{"size": size, "fit": [3.0 * size**1.5]} for size in (10, 100, 1000)]
     assert scaling.slope(rows, "fit") == pytest.approx(1.5)
 
 
-def test_unconstrained_network_has_the_same_layers_and_weights_without_the_constraint(speed):
-    import training_step
-
+def test_unconstrained_network_has_the_same_layers_and_weights_without_the_constraint():
     for case in training_step.CASES[:3]:
         network = case.build(case.n_features)
         free = training_step.rebuilt(network, training_step.UNCONSTRAINED)

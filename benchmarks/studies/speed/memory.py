@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from page import Question, Rows, main, table
-from timing import Effort, one_thread
+
+from benchmarks.benchmark_utils.measure import limited_threads
+from benchmarks.report.tables import markdown
+from benchmarks.studies.speed.question import Question, Rows
+from benchmarks.studies.speed.timing import Effort
 
 MIB = 2**20
 INTERVAL = 1e-3  # seconds
@@ -50,7 +53,7 @@ TASKS = {"fit": (fit, FIT), "score": (score, SCORE)}
 
 def child(pipe: Connection, name: str, effort: Effort, shape: tuple[int, int], file: Path) -> None:
     """Prepare, say so, do the work, say so."""
-    with one_thread():
+    with limited_threads(1):
         work = TASKS[name][0](effort, shape, file)
         pipe.send("ready")
         pipe.recv()
@@ -109,11 +112,8 @@ def text(rows: Rows) -> str:
         "The largest growth of the process's resident memory (pages of files aside), seen from "
         "another process\nevery millisecond, once each. The fit is the first in its process: what "
         "libraries load lazily is in it, as\nare the results, 8 bytes a row and array.\n\n"
-        + table(header, lines)
+        + markdown([header, *lines])
     )
 
 
 QUESTION = Question("Peak memory", measure, text)
-
-if __name__ == "__main__":
-    main(["memory"])

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from page import Question, Rows, main, table
-from timing import Effort, interleaved, span
+
+from benchmarks.report.tables import markdown
+from benchmarks.studies.speed.question import Question, Rows
+from benchmarks.studies.speed.timing import Effort, interleaved, span
 
 FEATURES, ROWS = 20, 2_000
 SIZES = {"n": (1_000, 10_000, 100_000, 1_000_000), "d": (2, 20, 200, 2_000)}
@@ -66,7 +68,7 @@ def text(rows: Rows) -> str:
     return (
         "Default fit (three rounds at most), and `decision_function` on the training rows. The "
         "slope is\nthe exponent p of seconds ~ size^p.\n\n"
-        + table(["size", "fit, s", "score, ms"], lines)
+        + markdown([["size", "fit, s", "score, ms"], *lines])
         + "\n![Cost against size](speed-scaling.png)\n"
     )
 
@@ -87,6 +89,3 @@ def draw(rows: Rows, folder: Path) -> None:
 
 
 QUESTION = Question("Cost against the number of rows and features", measure, text, draw)
-
-if __name__ == "__main__":
-    main(["scaling"])

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from frontier_data import EXPLORE, MOST_TEST, MOST_TRAIN, PROTOCOLS, SPLITS
-from frontier_figures import draw
-from frontier_functions import LEAST_DEVIATION, LEAST_EIGENVALUE
-from frontier_sums import LEAST_SPREAD, SUMMED, Results
-from report_section import markdown
+from benchmarks.report.tables import markdown
+from benchmarks.studies.frontier.figures import draw
+from benchmarks.studies.frontier.functions import LEAST_DEVIATION, LEAST_EIGENVALUE
+from benchmarks.studies.frontier.records import EXPLORE, MOST_TEST, MOST_TRAIN, PROTOCOLS, SPLITS
+from benchmarks.studies.frontier.sums import LEAST_SPREAD, SUMMED, Results
 
 COLUMNS = ("explore", "report", "ODDS", "ADBench", "all")
 TITLES = {
@@ -26,7 +26,7 @@ CLEAR = 2.0  # points by which a function wins or loses on a set
 HEADER = f"""\
 # The frontier of accuracy
 
-Made by `python benchmarks/frontier.py`. Two targets are not reached: a mean ROC AUC of 85 on the 17
+Made by `make frontier`. Two targets are not reached: a mean ROC AUC of 85 on the 17
 contaminated ODDS sets, and one point over the best of three kinds of nearest neighbours (mean of 1,
 mean of 5, the 5th) on clean training parts. This page shows what certified functions, and sums of
 them, can do.
@@ -47,7 +47,7 @@ over its spread.
 - **nearest k**: mean distance to the k nearest training rows; **k-th nearest**: the distance to the
   last of them; **trimmed**: mean over the nearest 2 c n but the nearest c n (c the contamination).
 - **isolation beta, k**: as nearest k, a row farther by beta times its mean distance to the nearest
-  tenth of the rows (`subspaces.prototypes`).
+  tenth of the rows (`starts.prototypes`).
 - **whitened p**: nearest 5 after the power p of the whitening matrix (eigenvalues of at least
   {LEAST_EIGENVALUE:g} of the largest); **asinh**: after asinh of each feature; **cleaned**: without
   the 2 c n rows that LipOCC ranks highest.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmark_utils import contaminated_split, one_class_split, source_digest
-from benchmark_utils.lipocc import DIGEST
-from benchmark_utils.protocols import Data
-from frontier_functions import families
+from benchmarks.benchmark_utils.lipocc import DIGEST
+from benchmarks.benchmark_utils.protocols import Data, contaminated_split, one_class_split
+from benchmarks.benchmark_utils.solver import source_digest
+from benchmarks.studies.frontier import functions
 from pyod_lipocc.datasets import ODDS_NAMES, load_adbench, load_odds
 
 ADBENCH = (
@@ -41,8 +40,7 @@ PROTOCOLS = ("contaminated", "one-class")
 SPLITS = (0, 1, 2)
 MOST_TRAIN = 4096
 MOST_TEST = 6000
-FOLDER = Path(__file__).parent
-VERSION = source_digest([FOLDER / "frontier_functions.py"]) + "-" + DIGEST
+VERSION = source_digest([Path(functions.__file__)]) + "-" + DIGEST
 
 Record = dict[str, Any]
 
@@ -69,7 +67,7 @@ def measure(data: Data, seed: int) -> Record:
     decile.
     """
     record: Record = {"names": [], "scores": [], "constants": [], "spreads": []}
-    for family in families(data["X_train"], float(data["contamination"]), seed):
+    for family in functions.families(data["X_train"], float(data["contamination"]), seed):
         scores = family.score(data["X_test"])
         for name, own in family.own.items():
             record["names"].append(name)
@@ -82,14 +80,6 @@ def measure(data: Data, seed: int) -> Record:
 def path_of(folder: Path, protocol: str, name: str, split: int) -> Path:
     """Return where a record is kept."""
     return folder / f"{protocol}.{name}.{split}.npz"
-
-
-def write(path: Path, record: Record) -> None:
-    """Keep a record; a run that is killed here leaves no half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished.npz")
-    np.savez_compressed(unfinished, **record)
-    os.replace(unfinished, path)
 
 
 def is_current(path: Path) -> bool:

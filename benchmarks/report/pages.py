@@ -1,43 +1,15 @@
-"""Write the tables and figures of ``benchmarks/results`` from what benchopt has measured.
-
-The runs of each protocol are kept in one CSV file, which newer runs update. Its table and its
-figures follow from that file alone, so that they can be made again where nothing was run.
-"""
+"""One page of results for each protocol: how it was made, its tables and its figures."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from report_ablation import ABLATION, ablation_figure, ablation_table, prior_table
-from report_section import ACCURACIES, CERTIFIED, Section
-
-BENCHMARK = Path(__file__).parent
-KEY = ["dataset", "set", "split", "solver", "repetition", "threads"]
-MEASURED = [
-    *ACCURACIES,
-    *CERTIFIED,
-    "lipschitz_constant",
-    "gradient_norm",
-    "contamination",
-    "alarm_rate",
-    "false_alarm_rate",
-    "fit_seconds",
-    "fit_cpu_seconds",
-    "score_seconds",
-    "score_cpu_seconds",
-    "peak_memory_mb",
-    "n_train",
-    "n_test",
-    "n_features",
-    "version",
-]
+from benchmarks.report.ablation import ABLATION, ablation_figure, ablation_table, prior_table
+from benchmarks.report.runs import newest, read_kept
+from benchmarks.report.section import Section
 
 
 @dataclass(frozen=True)
@@ -131,50 +103,6 @@ PROTOCOLS = (
 )
 
 
-def read_benchopt(file: Path) -> pd.DataFrame:
-    """Return the facts of each run in a file that benchopt wrote."""
-    raw = pd.read_parquet(file)
-    # image sets have one fixed split, and no such parameter
-    split = raw.get("p_dataset_split", pd.Series(np.nan, raw.index)).fillna(0)
-    named = {
-        "dataset": raw["dataset_name"].str.replace(r"\[.*", "", regex=True),
-        "set": raw["p_dataset_set"].astype(str),
-        "split": split.astype(int),
-        "solver": raw["solver_name"],
-        "repetition": raw["idx_rep"],
-        "threads": raw["p_obj_threads"],
-    }
-    # earlier runs measured less
-    unknown = pd.Series(np.nan, raw.index)
-    measured = {name: raw.get(f"objective_{name}", unknown) for name in MEASURED}
-    return pd.DataFrame({**named, **measured, "cpu": raw["system-processor"]})
-
-
-def read_kept(file: Path) -> pd.DataFrame:
-    """Return the runs of an earlier report; what it did not know is nan."""
-    return pd.read_csv(file, dtype={"set": str}).reindex(columns=[*KEY, *MEASURED, "cpu"])
-
-
-def newest(runs: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Join runs, oldest first: the last of equal runs stays, and of each solver the last version.
-
-    So no table mixes two versions of one detector.
-    """
-    joined = pd.concat(runs, ignore_index=True).drop_duplicates(KEY, keep="last")
-    last = joined.groupby(["dataset", "solver"])["version"].transform("last")
-    stale = joined[joined["version"] != last]
-    for (dataset, solver, version), rows in stale.groupby(["dataset", "solver", "version"]):
-        print(f"left out: {len(rows)} runs of {solver} on {dataset}, {version}", file=sys.stderr)
-    return joined.drop(stale.index).sort_values(KEY, key=numbers_in_order, ignore_index=True)
-
-
-def numbers_in_order(column: pd.Series) -> pd.Series:
-    """Make "2_annthyroid" sort before "10_cover"."""
-    if column.name != "set":
-        return column
-    return column.str.replace(r"^\d+", lambda number: number[0].zfill(4), regex=True)
-
-
 def page(protocol: Protocol, runs: pd.DataFrame, sections: dict[str, Section]) -> str:
     """Return the page of a protocol: how it was made, then its sections."""
 
@@ -184,7 +112,7 @@ def page(protocol: Protocol, runs: pd.DataFrame, sections: dict[str, Section]) -
     parts = [
         f"# {protocol.title}\n",
         f"Made by `benchopt run benchmarks --config benchmarks/configs/{protocol.config}` and "
-        f"`python benchmarks/report.py`, from [{protocol.name}.csv]({protocol.name}.csv).",
+        f"`python -m benchmarks.report`, from [{protocol.name}.csv]({protocol.name}.csv).",
         f"Code: {distinct('version')}. CPU: {distinct('cpu')}. Threads of each fit: "
         f"{distinct('threads')}.",
         "Seconds are CPU time, which other work on the machine does not lengthen (the CSV also has "
@@ -234,24 +162,3 @@ def write(protocol: Protocol, measured: list[pd.DataFrame], folder: Path) -> boo
         figure.savefig(folder / f"{name}.png", dpi=100, metadata={"Software": None})
     (folder / f"{protocol.name}.md").write_text(page(protocol, kept, sections), encoding="utf-8")
     return True
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=BENCHMARK / "results", help="folder")
-    parser.add_argument(
-        "--runs", type=Path, nargs="*", help="parquet files, oldest first; default: all outputs"
-    )
-    arguments = parser.parse_args(argv)
-    files = arguments.runs
-    if files is None:
-        files = sorted((BENCHMARK / "outputs").glob("*.parquet"), key=lambda f: f.stat().st_mtime)
-    measured = [read_benchopt(file) for file in files]
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    for protocol in PROTOCOLS:
-        if write(protocol, measured, arguments.output):
-            print(arguments.output / f"{protocol.name}.md")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,11 +10,12 @@ from itertools import repeat
 from typing import Any
 
 import torch
-from page import Question, Rows, main, table
-from timing import Effort, interleaved, ratio, span
 from torch import nn
 from torch.nn.utils import parametrize
 
+from benchmarks.report.tables import markdown
+from benchmarks.studies.speed.question import Question, Rows
+from benchmarks.studies.speed.timing import Effort, interleaved, ratio, span
 from pyod_lipocc.domains import Ball, Box, Domain
 from pyod_lipocc.lipschitz import (
     FullSort,
@@ -233,11 +234,8 @@ def text(rows: Rows) -> str:
         "Unconstrained is the same\nnetwork of torch's linear layers and convolutions, same "
         "activations, sampler and training loop, under torch's Adam.\ndeel-torchlip is its own "
         "layers in a plain loop, as its README writes them; cached: inside "
-        "`torch.nn.utils.parametrize.cached()`,\nwhich few know.\n\n" + table(header, lines)
+        "`torch.nn.utils.parametrize.cached()`,\nwhich few know.\n\n" + markdown([header, *lines])
     )
 
 
 QUESTION = Question("A training step", measure, text)
-
-if __name__ == "__main__":
-    main(["training_step"])

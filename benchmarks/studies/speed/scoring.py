@@ -8,10 +8,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from page import Question, Rows, main, table
-from timing import Effort, interleaved, ratio, span
 from torch import Tensor, nn
 
+from benchmarks.report.tables import markdown
+from benchmarks.studies.speed.question import Question, Rows
+from benchmarks.studies.speed.timing import Effort, interleaved, ratio, span
 from pyod_lipocc.lipschitz import dense
 
 N_FEATURES = 784
@@ -94,11 +95,8 @@ def text(rows: Rows) -> str:
         f"784-512-512-1, {n:,} rows. The roofline is the three matrix products alone, into memory "
         f"that is there, at the best of\n{CHUNKS} rows at a time. `decision_function` is the "
         "public call: it checks and scales the rows too\n"
-        f"({span(fastest('decision_function'))} s).\n\n" + table(header, lines)
+        f"({span(fastest('decision_function'))} s).\n\n" + markdown([header, *lines])
     )
 
 
 QUESTION = Question("Scoring against the matrix products", measure, text)
-
-if __name__ == "__main__":
-    main(["scoring"])

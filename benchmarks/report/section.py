@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks.report.tables import markdown, percent, seconds
+
 ACCURACIES = {
     "roc_auc": "ROC AUC",
     "average_precision": "average precision",
@@ -33,29 +35,6 @@ STYLES = {
     "Subspaces[kind=k-subspaces]": {"color": "C9", "marker": ">"},
 }
 NEIGHBOURS = ["KNN[k=1]", "KNN[k=5]", "KNN-largest"]
-
-
-def markdown(rows: list[list[str]]) -> str:
-    """Return a table whose first row is its header, all columns but the first to the right."""
-    header, *body = rows
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *body]) + "\n"
-
-
-def percent(values: pd.Series) -> str:
-    """Return "mean ± standard deviation" in percent; the mean alone of a single value."""
-    if not values.count():
-        return "-"
-    spread = f" ± {100 * values.std():.1f}" if values.count() > 1 else ""
-    return f"{100 * values.mean():.1f}{spread}"
-
-
-def seconds(values: pd.Series) -> str:
-    """Return the mean with three digits."""
-    value = values.mean()
-    if np.isnan(value):
-        return "-"
-    return f"{value:.3f}" if value < 1 else f"{value:.1f}"
 
 
 class Section:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from time import process_time
 from typing import Any, TypeVar
 
 import torch
-from threadpoolctl import threadpool_limits
 
 from pyod_lipocc import LipOCC
 
@@ -45,18 +43,6 @@ class Effort(argparse.Namespace):
         """Return LipOCC with its defaults."""
         max_iter = 2 if self.quick else "auto"
         return LipOCC(random_state=0, **{"max_iter": max_iter, **parameters})
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch, BLAS and OpenMP use one thread inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:

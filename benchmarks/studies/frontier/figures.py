@@ -9,8 +9,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from frontier_functions import COUNTS, ISOLATED_COUNTS, ISOLATIONS, LARGEST, VARIANCES
-from frontier_sums import SUMMED, WEIGHTS, Results, label
+from benchmarks.studies.frontier.functions import (
+    COUNTS,
+    ISOLATED_COUNTS,
+    ISOLATIONS,
+    LARGEST,
+    VARIANCES,
+)
+from benchmarks.studies.frontier.sums import SUMMED, WEIGHTS, Results, label
 
 STYLES: dict[str, dict[str, Any]] = {
     "explore": {"linestyle": "-", "marker": "o"},

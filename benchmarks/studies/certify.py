@@ -7,8 +7,8 @@ the detector's own methods. Two claims are tested at each attacked point:
 - bound: the score has changed by at most the Lipschitz constant times the distance, and rounding;
 - radius: within the certified radius the label is the same.
 
-    python benchmarks/certify.py                    # about a million points
-    python benchmarks/certify.py --fraction 0.01    # a quick look
+    python -m benchmarks.studies.certify                    # about a million points
+    python -m benchmarks.studies.certify --fraction 0.01    # a quick look
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks import RESULTS
+from benchmarks.report.tables import markdown
 from pyod_lipocc import LipOCC
 from pyod_lipocc.attacks import nes_l2, pgd_l2
 from pyod_lipocc.certificates import Certificate
@@ -233,38 +235,56 @@ def _compare(target: Target, outcome: Outcome, name: str, X: Floats, moved: Floa
     outcome.ratios[name].append(change[told] / (constant * distance[told]))
 
 
+PAGE = """\
+# Certificates under attack
+
+Made by `make certify`: {n_points:,} attacked points in {seconds:.0f} s.
+**{broken} violations of the Lipschitz bound, {switched} of the certified radius.**
+
+Each row is one network fitted on one set. An attack changes the score by a share of the proven
+bound, L times the distance. The rest up to 1 is slack.
+
+- **PGD, NES**: shares that these attacks reach. They push scores both ways as far as they can, in
+  balls of 1% to 100% of the smallest deviation of a feature, and towards the threshold within the
+  certified radius.
+- **pairs**: shares between two points in a random direction, at least 1e-9 deviations apart.
+- **L**: in raw units the constant of the feature of least deviation. Only moves along this feature
+  come near the bound.
+- **rounding**: the largest bound of the rounding error of two scores, in units of the scores.
+
+{table}\
+"""
+
+
 def report(outcomes: Sequence[Outcome], seconds: float) -> str:
     """Return the table of all cases, with what was claimed and what was achieved."""
     n_points = sum(outcome.n_points for outcome in outcomes)
     broken = sum(outcome.broken_bounds for outcome in outcomes)
     switched = sum(outcome.broken_labels for outcome in outcomes)
-    lines = [
-        "# Certificates under attack\n",
-        f"Made by `python benchmarks/certify.py`: {n_points:,} attacked points in {seconds:.0f} s.",
-        f"**{broken} violations of the Lipschitz bound, {switched} of the certified radius.**\n",
-        "Ratio: achieved change of the score over the proven bound, L times the distance; what is "
-        "missing to 1 is slack. PGD and NES push a score as far as they can, both ways, in balls "
-        "of 1% to 100% of the smallest deviation of a feature, and towards the threshold within "
-        "the certified radius; pairs are in random directions, from 1e-9 deviations apart on. In "
-        "raw units L is that of the feature of least deviation: only moves along it come near the "
-        "bound.\n",
-        "| set | network | d | points | L | PGD median | PGD largest | NES median | pairs largest "
-        "| median radius | rounding | broken |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    header = ["set", "network", "d", "points", "L", "PGD median", "PGD largest", "NES median"]
+    rows = [[*header, "pairs largest", "median radius", "rounding", "broken"]]
     for outcome in outcomes:
         case = outcome.case
-        lines.append(
-            f"| {case.data} | {case.network} | {case.X_train.shape[1]} | {outcome.n_points:,} "
-            f"| {outcome.steepness:.6g} | {outcome.ratio('pgd', np.median):.4f} "
-            f"| {outcome.ratio('pgd', np.max):.6f} | {outcome.ratio('nes', np.median):.4f} "
-            f"| {outcome.ratio('pairs', np.max):.6f} | {np.median(outcome.radii):.3g} "
-            f"| {outcome.rounding:.1e} | {outcome.broken_bounds + outcome.broken_labels} |"
+        rows.append(
+            [
+                case.data,
+                case.network,
+                f"{case.X_train.shape[1]}",
+                f"{outcome.n_points:,}",
+                f"{outcome.steepness:.6g}",
+                f"{outcome.ratio('pgd', np.median):.4f}",
+                f"{outcome.ratio('pgd', np.max):.6f}",
+                f"{outcome.ratio('nes', np.median):.4f}",
+                f"{outcome.ratio('pairs', np.max):.6f}",
+                f"{np.median(outcome.radii):.3g}",
+                f"{outcome.rounding:.1e}",
+                f"{outcome.broken_bounds + outcome.broken_labels}",
+            ]
         )
-    lines.append(
-        "\nRounding: the largest bound of the rounding error of two scores, in units of the scores."
-    )
-    return "\n".join(lines) + "\n"
+    return PAGE.format(
+        n_points=n_points, seconds=seconds, broken=broken, switched=switched,
+        table=markdown(rows, labels=2),
+    )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -273,9 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fraction", type=float, default=1.0, help="share of the points")
     parser.add_argument("--max-iter", type=int, default=300, help="training steps of each fit")
     parser.add_argument("--embedded", action="store_true", help="no set that is downloaded")
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "results" / "certify.md"
-    )
+    parser.add_argument("--output", type=Path, default=RESULTS / "certify.md")
     options = parser.parse_args(argv)
     start = time.perf_counter()
     outcomes = []

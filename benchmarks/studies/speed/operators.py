@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from page import Question, Rows, main, table
-from timing import Effort
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from benchmarks.report.tables import markdown
+from benchmarks.studies.speed.question import Question, Rows
+from benchmarks.studies.speed.timing import Effort
 from pyod_lipocc.domains import Box
 from pyod_lipocc.lipschitz import dense
 from pyod_lipocc.sampler import newton_raphson
@@ -146,7 +147,7 @@ def text(rows: Rows) -> str:
             for one in operators[:TOP]
         ]
         header = ["operator", "own time, ms a step", "share, %", "calls a step"]
-        parts.append(f"### {row['case']}\n\n{shares(operators)}{table(header, lines)}")
+        parts.append(f"### {row['case']}\n\n{shares(operators)}{markdown([header, *lines])}")
     return (
         "Training steps of a fit under `torch.profiler`, which itself costs a few microseconds for "
         "each operator.\nIts clock is the one on the wall.\n\n" + "\n".join(parts)
@@ -154,6 +155,3 @@ def text(rows: Rows) -> str:
 
 
 QUESTION = Question("Where the time of a training step goes", measure, text)
-
-if __name__ == "__main__":
-    main(["operators"])

@@ -1,9 +1,9 @@
-"""Figures and tables of the toy experiment, from the files that `toy_experiment` has written."""
+"""Figures and tables of the toy experiment, from the files of its runs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from PIL import Image
 
+from benchmarks.report.tables import markdown
 from pyod_lipocc.datasets import SHAPE_NAMES, TOY_NAMES
 from pyod_lipocc.plotting import plot_contours, plot_histograms
 
@@ -104,12 +105,6 @@ def save_grid(
     Image.open(picture).convert("RGB").quantize(96).save(path, optimize=True)
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Format cells as a table."""
-    lines = [header, ["-"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def lipschitz_table(pieces: Pieces) -> str:
     """Largest gradient norm over the training rows, of both networks (the paper's Table 3)."""
 
@@ -121,18 +116,17 @@ def lipschitz_table(pieces: Pieces) -> str:
         bound = float(piece["lipschitz_constant"])
         return f"{largest} ({bound:.7f})" if np.isfinite(bound) else largest
 
-    return markdown_table(
-        ["set", *(TITLES[model] for model in NETWORKS), "conventional, paper"],
-        (
-            [name, *(cell(name, model) for model in NETWORKS), PAPER_TABLE_3.get(name, "")]
-            for name in TOY_NAMES
-        ),
-    )
+    rows = [["set", *(TITLES[model] for model in NETWORKS), "conventional, paper"]]
+    for name in TOY_NAMES:
+        cells = (cell(name, model) for model in NETWORKS)
+        rows.append([name, *cells, PAPER_TABLE_3.get(name, "")])
+    return markdown(rows)
 
 
 def distance_table(pieces: Pieces) -> str:
     """Errors of the scores as signed distances, where the true distance is known."""
-    rows = []
+    header = ["shape", "detector", "mean error", "mean error within 0.5", "largest error"]
+    rows = [[*header, "mean abs(1 - abs(grad f))"]]
     for (name, model), piece in pieces.items():
         if name not in SHAPE_NAMES or model not in NETWORKS:
             continue
@@ -140,21 +134,19 @@ def distance_table(pieces: Pieces) -> str:
         near = np.abs(piece["ball_scores"] - piece["ball_errors"]) < 0.5
         figures = [error.mean(), error[near].mean(), error.max(), np.abs(1 - norms).mean()]
         rows.append([name, TITLES[model], *(f"{figure:.4f}" for figure in figures)])
-    header = ["shape", "detector", "mean error", "mean error within 0.5", "largest error"]
-    return markdown_table([*header, "mean abs(1 - abs(grad f))"], rows)
+    return markdown(rows, labels=2)
 
 
 def run_table(pieces: Pieces) -> str:
     """Tell what was trained, and how it ended."""
-    rows = []
+    rows = [["set", "detector", "data inside", "gradient norm at the negatives", "settings"]]
     for (name, model), piece in pieces.items():
         settings = json.loads(str(piece["settings"]))
         inside = f"{(piece['scores'] > 0).mean():.3f}"
         norm = f"{piece['history_gradient_norm'][-5:].mean():.3f}" if model in NETWORKS else ""
         described = ", ".join(f"{key} {value}" for key, value in settings.items())
         rows.append([name, TITLES[model], inside, norm, described])
-    header = ["set", "detector", "data inside", "gradient norm at the negatives"]
-    return markdown_table([*header, "settings"], rows)
+    return markdown(rows, labels=2)
 
 
 README = """\
@@ -208,7 +200,7 @@ Red: the zero level. Positive (blue) is inside.
 In brackets the proven bound. LipOCC scales the rows once more by the 95 % of them on which it
 trains: its bound, in the units of the set, is 1 over the least of these scales.
 
-{lipschitz}
+{lipschitz}\
 
 ## Shapes with a known signed distance
 
@@ -217,14 +209,14 @@ trains: its bound, in the units of the set, is 1 over the least of these scales.
 Errors of the score against the true signed distance over B, in radii; "within 0.5" keeps the points
 at most half a radius from the boundary. A distance function has gradient norm 1.
 
-{distance}
+{distance}\
 
 ## Runs
 
 "Data inside" is the share of the training rows with a positive score; "gradient norm at the
 negatives" is the mean over the last 5 % of the training.
 
-{runs}
+{runs}\
 """
 
 

@@ -8,7 +8,8 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
-from report_section import Section, markdown, percent
+from benchmarks.report.section import Section
+from benchmarks.report.tables import markdown, percent
 
 ABLATION = "LipOCC-ablation"
 DEFAULT = "default"

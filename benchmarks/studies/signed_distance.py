@@ -1,11 +1,11 @@
 """How near LipOCC's score comes to the signed distance, on shapes where that is known.
 
 Fits LipOCC on uniform samples of shapes in 2 to 10 dimensions, of a solid torus and of its surface
-alone, and compares what it has learned with the closed form. Writes a table and pictures:
+alone, and compares the learned distance with the closed form. Writes a table and pictures:
 
-    python examples/signed_distance.py                              # all: half an hour on one core
-    python examples/signed_distance.py --networks dense --dimensions 2 3 --shapes shell torus
-    python examples/signed_distance.py --quick --output quick         # seconds, and poor figures
+    python -m benchmarks.studies.signed_distance   # all: half an hour on one core
+    python -m benchmarks.studies.signed_distance --networks dense --dimensions 2 --shapes shell
+    python -m benchmarks.studies.signed_distance --quick --output quick   # seconds, poor figures
 
 The picture of the torus needs the extra ``surfaces``: pip install "pyod_lipocc[surfaces]".
 """
@@ -16,7 +16,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -28,6 +28,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
+from benchmarks import RESULTS
+from benchmarks.report.tables import markdown
 from pyod_lipocc import LipOCC
 from pyod_lipocc.domains import Box
 from pyod_lipocc.lipschitz import dense
@@ -169,14 +171,12 @@ def run(options: argparse.Namespace) -> Iterator[Result]:
 
 def table(results: list[Result]) -> str:
     """Format the figures in markdown."""
-    header = ["d", "shape", "network", *results[0].figures]
-    lines = [header, ["-"] * len(header)]
+    rows = [["d", "shape", "network", *results[0].figures]]
     for result in results:
         *distances, seconds = result.figures.values()
-        cells = [f"{value:.4f}" for value in distances]
-        lines.append([str(result.shape.n_features), result.name, result.network, *cells])
-        lines[-1].append(f"{seconds:.0f}")
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        named = [result.shape.n_features, result.name, result.network]
+        rows.append([*named, *(f"{value:.4f}" for value in distances), f"{seconds:.0f}"])
+    return markdown(rows, labels=3)
 
 
 def zero_lines(function: Function, shape: Shape, resolution: int = 300) -> list[np.ndarray]:
@@ -185,9 +185,9 @@ def zero_lines(function: Function, shape: Shape, resolution: int = 300) -> list[
     x, y = np.linspace(left, right, resolution), np.linspace(bottom, top, resolution)
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     figure, ax = plt.subplots()
-    (path,) = ax.contour(x, y, function(grid).reshape(resolution, resolution), [0.0]).get_paths()
+    levels = ax.contour(x, y, function(grid).reshape(resolution, resolution), [0.0])
     plt.close(figure)
-    return [line.vertices for line in path._iter_connected_components()]
+    return levels.allsegs[0]
 
 
 def zero_surface(
@@ -260,14 +260,16 @@ REPORT = """\
     {command}
 
 Each row is a LipOCC fitted on {rows:,} uniform samples of a shape of unit size, with negatives in a
-window that reaches 1.5 beyond it. Errors are in the units of the shape. The eikonal error is the
-mean of abs(1 - norm of the gradient) over the window, the band reaches
-{band} to both sides of the boundary, Chamfer and Hausdorff distance are between the learned and the
-true boundary. "torus-surface" is trained on points of the surface alone: the true distance has no
-inside there, and the learned boundary runs on both sides of it.
+window that reaches 1.5 beyond it. Errors are in the units of the shape.
+
+- **eikonal error**: the mean of abs(1 - norm of the gradient) over the window.
+- **band**: the points within {band} of the boundary, on both sides.
+- **Chamfer, Hausdorff**: distances between the learned and the true boundary.
+
+"torus-surface" is trained on points of the surface alone. The true distance has no inside there, so
+that the learned boundary runs on both sides of the surface.
 
 {table}
-
 ![Level lines in the plane](signed-distance-plane.png)
 
 Red: the learned boundary. Dashed: the true one.
@@ -279,11 +281,11 @@ Colour: the distance of the learned boundary from the true one, from {band} outs
 """
 
 
-def report(options: argparse.Namespace, results: list[Result]) -> None:
+def report(command: str, options: argparse.Namespace, results: list[Result]) -> None:
     """Write the table and the pictures."""
     options.output.mkdir(parents=True, exist_ok=True)
     text = REPORT.format(
-        command=f"python {shlex.join(sys.argv)}",
+        command=command,
         rows=options.rows,
         band=BAND,
         table=table(results),
@@ -298,7 +300,7 @@ def report(options: argparse.Namespace, results: list[Result]) -> None:
         print('No picture of the torus: pip install "pyod_lipocc[surfaces]"')
 
 
-def parse() -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
@@ -314,21 +316,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max-iter", type=int, help="the detector's own where left out")
     parser.add_argument("--minutes", type=float, default=30.0, help="no fit begins afterwards")
     parser.add_argument("--quick", action="store_true", help="20 steps, 2,000 rows, d <= 3")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
-    options = parser.parse_args()
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args(argv)
     if options.quick:
         options.dimensions, options.max_iter, options.points = [2, 3], 20, 200
         options.rows = 2000
     return options
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> None:
     """Fit, measure, report."""
     plt.switch_backend("Agg")
     torch.set_num_threads(1)
-    options = parse()
-    report(options, list(run(options)))
+    options = parse(argv)
+    command = shlex.join(["python", "-m", "benchmarks.studies.signed_distance", *argv])
+    report(command, options, list(run(options)))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from tqdm import tqdm
 
-import frontier_data
-from frontier_data import GROUPS, Record
+from benchmarks.studies.frontier.records import GROUPS, Record, read
 
 # the functions that are summed; the first is the neighbours that LipOCC starts from
 SUMMED = {
@@ -103,7 +102,7 @@ class Results:
 
     def __init__(self, folder: Path, protocol: str) -> None:
         self.protocol = protocol
-        records = frontier_data.read(folder, protocol)
+        records = read(folder, protocol)
         sums = all_sums(SUMMED[protocol])
         self.terms = {name: len(terms) for name, terms in sums.items()}
         singles, summed, constants, versions = {}, {}, {}, set()

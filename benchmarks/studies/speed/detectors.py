@@ -8,14 +8,16 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from page import Question, Rows, main, table
 from pyod.models.base import BaseDetector
 from pyod.models.deep_svdd import DeepSVDD
 from pyod.models.iforest import IForest
 from pyod.models.knn import KNN
 from pyod.models.ocsvm import OCSVM
 from sklearn.datasets import make_blobs
-from timing import Effort, cpu_seconds, interleaved, ratio, span
+
+from benchmarks.report.tables import markdown
+from benchmarks.studies.speed.question import Question, Rows
+from benchmarks.studies.speed.timing import Effort, cpu_seconds, interleaved, ratio, span
 
 SIZES = ((5_000, 784), (2_000, 20), (100_000, 32))
 QUICK_SIZES = ((200, 4),)
@@ -86,11 +88,8 @@ def text(rows: Rows) -> str:
     return (
         "`fit` with default parameters on four Gaussian blobs, three rounds at most. A competitor "
         "is left out where its fit,\nextrapolated from an eighth of the rows, would take more than "
-        f"{rows[0]['budget']:g} s.\n\n" + table(header, lines)
+        f"{rows[0]['budget']:g} s.\n\n" + markdown([header, *lines])
     )
 
 
 QUESTION = Question("The default fit beside PyOD's detectors", measure, text)
-
-if __name__ == "__main__":
-    main(["detectors"])

@@ -4,19 +4,18 @@ Trains every detector on every set, one file for each pair under ``OUTPUT/cache`
 figures and tables from the files that are there. A pair that is finished is not run again, so a run
 that was killed goes on where it was.
 
-    python examples/toy_experiment.py                # the paper's settings: hours on one core
-    python examples/toy_experiment.py --device cuda  # minutes
-    python examples/toy_experiment.py --sets two-moons --hidden 64 64 --max-iter 200 --output toy
+    python -m benchmarks.studies.toy                # the paper's settings: hours on one core
+    python -m benchmarks.studies.toy --device cuda  # minutes
+    python -m benchmarks.studies.toy --sets two-moons --hidden 64 64 --max-iter 200 --output toy
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -28,8 +27,10 @@ from pyod.models.iforest import IForest
 from pyod.models.ocsvm import OCSVM
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
-from toy_figures import Piece, draw_all
 
+from benchmarks import RESULTS
+from benchmarks.studies import save_arrays
+from benchmarks.studies.toy.figures import Piece, draw_all
 from pyod_lipocc import LipOCC
 from pyod_lipocc.datasets import SHAPE_NAMES, TOY_NAMES, load_toy, toy_signed_distance
 from pyod_lipocc.domains import Ball
@@ -233,30 +234,22 @@ def run(name: str, model: str, options: argparse.Namespace) -> None:
     trained = MODELS[model](points, settings, name not in SHAPE_NAMES, options)
     seconds = time.perf_counter() - start
     piece = measure(name, points, trained)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial_path, settings=json.dumps(settings), **piece)
-    os.replace(partial_path, path)
+    save_arrays(path, settings=json.dumps(settings), **piece)
     print(f"{name:15} {model:15} {seconds:7.1f} s", flush=True)
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train what is missing, then draw."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sets", nargs="+", default=TOY_NAMES, choices=TOY_NAMES)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--hidden", nargs="+", type=int, default=[512] * 4)
     parser.add_argument("--max-iter", type=int, default=10_000)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/toy"))
+    parser.add_argument("--output", type=Path, default=RESULTS / "toy")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--draw-only", action="store_true", help="train nothing")
     parser.add_argument("--verbose", action="store_true", default=sys.stderr.isatty())
-    return parser.parse_args(arguments)
-
-
-def main() -> None:
-    """Train what is missing, then draw."""
-    options = parse()
+    options = parser.parse_args(argv)
     torch.set_num_threads(1)
     if not options.draw_only:
         for model in options.models:

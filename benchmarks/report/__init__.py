@@ -1,0 +1,1 @@
+"""Tables and figures of what benchopt has measured: ``python -m benchmarks.report``."""

@@ -1,0 +1,1 @@
+"""The frontier of accuracy: what certified functions and their sums reach."""

@@ -1,0 +1,1 @@
+"""What fitting and scoring cost, beside other libraries and detectors."""
