@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "check_choice",
@@ -16,6 +18,7 @@ __all__ = [
     "check_integer",
     "check_number",
     "check_pair",
+    "finite_array",
 ]
 
 
@@ -80,3 +83,17 @@ def check_choice(name: str, value: Any, accepted: tuple[str, ...]) -> None:
     """Raise ValueError unless the value is one of the accepted ones."""
     if value not in accepted:
         raise ValueError(f"{name} must be one of {', '.join(accepted)}, got {value!r}")
+
+
+def finite_array(name: str, values: ArrayLike, *, ndim: int | None = None) -> NDArray[np.float64]:
+    """Return finite real numbers as an array; raise ValueError if they are no such."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions, got the shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{name} must not be empty, got the shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    return array.astype(np.float64)

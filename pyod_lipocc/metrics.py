@@ -1,13 +1,20 @@
-"""Figures of merit for scores that are distances: certified rates, errors of a field, of a set."""
+r"""Figures of merit for scores that are distances: certified rates, errors of a field, of a set.
+
+Certified figures hold against an adversary who moves every row by at most r in the l2 norm. A score
+with :math:`|s(x) - s(x')| \le L \|x - x'\|_2` then moves by at most :math:`L r`: at worst up for
+normal rows and down for outliers.
+"""
 
 from __future__ import annotations
 
-from numbers import Integral
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from pyod_lipocc._checks import check_integer, finite_array
 from pyod_lipocc._isolation import isolated
 
 __all__ = [
@@ -35,13 +42,9 @@ def certified_roc_auc_score(
 ) -> float | Floats:
     r"""Area under the ROC curve that no attack of the given size can push lower.
 
-    An adversary moves every row by at most `radius` in the l2 norm. A score with Lipschitz constant
-    L then moves by at most :math:`L r`, at worst up for normal rows and down for outliers:
-
     .. math:: AUROC(r) = P(s_1 - s_0 > 2 L r) + \tfrac{1}{2} P(s_1 - s_0 = 2 L r)
 
-    over pairs of an outlier's score :math:`s_1` and a normal row's score :math:`s_0`. With r = 0 it
-    is the AUROC.
+    over pairs of an outlier's score :math:`s_1` and a normal row's score :math:`s_0`.
 
     Parameters
     ----------
@@ -50,20 +53,19 @@ def certified_roc_auc_score(
     scores : array-like of shape (n,)
         Higher = more abnormal, as `decision_function` returns them.
     radius : float or array-like of floats
-        l2 size of the attack, >= 0, in the units of the rows.
+        r >= 0: l2 size of the attack, in the units of the rows.
     lipschitz_constant : float, default=1.0
-        L >= 0: proven bound of \|score(x) - score(x')\| / \|x - x'\|_2.
+        L >= 0: proven Lipschitz constant of the score.
 
     Returns
     -------
     auroc : float or ndarray of the shape of `radius`
-        In [0, 1].
+        The AUROC where r = 0.
 
     Raises
     ------
     ValueError
-        If shapes differ, a value is not finite, a class is missing, or `radius` or
-        `lipschitz_constant` is negative.
+        If shapes differ, a value is not finite or out of range, or a class is missing.
 
     Examples
     --------
@@ -74,11 +76,9 @@ def certified_roc_auc_score(
     array([1.  , 0.75, 0.5 , 0.  ])
     """
     y, s = _labels_and_scores(y_true, scores)
-    shifts = 2.0 * _non_negative("radius", radius)
-    shifts = shifts * _non_negative("lipschitz_constant", lipschitz_constant, ndim=0)
+    shifts = 2.0 * _shifts(radius, lipschitz_constant)
     normal, outlying = np.sort(s[~y]), s[y]
-    auroc = np.reshape([_auroc(normal, outlying - shift) for shift in shifts.flat], shifts.shape)
-    return auroc if auroc.ndim else float(auroc)
+    return _each(lambda shift: _auroc(normal, outlying - shift), shifts)
 
 
 @isolated()
@@ -89,31 +89,29 @@ def certified_roc_auc_curve(
     n_radii: int = 101,
     lipschitz_constant: float = 1.0,
 ) -> tuple[Floats, Floats]:
-    r"""Certified AUROC at evenly spaced radii, from no attack until nothing is certified.
+    """Certified AUROC at evenly spaced radii, from no attack until nothing is certified.
 
     Parameters
     ----------
-    y_true : array-like of shape (n,)
-        0 = normal, 1 = outlier; both occur.
-    scores : array-like of shape (n,)
-        Higher = more abnormal, as `decision_function` returns them.
+    y_true, scores
+        As in `certified_roc_auc_score`.
     n_radii : int, default=101
         At least 2.
     lipschitz_constant : float, default=1.0
-        L > 0: proven bound of \|score(x) - score(x')\| / \|x - x'\|_2.
+        L > 0.
 
     Returns
     -------
     radii : ndarray of shape (n_radii,)
-        l2 sizes of the attack in the units of the rows. The last is the largest at which any pair
-        of an outlier and a normal row is certain to keep its order; 0 where there is no such pair.
+        From 0 to the radius that closes the widest gap between an outlier and a normal row, in the
+        units of the rows. All are 0 where no outlier scores above a normal row.
     auroc : ndarray of shape (n_radii,)
         `certified_roc_auc_score` at the radii; never rises.
 
     Raises
     ------
     ValueError
-        As `certified_roc_auc_score`, or if `n_radii` is below 2 or `lipschitz_constant` is 0.
+        As `certified_roc_auc_score`.
 
     Examples
     --------
@@ -124,8 +122,7 @@ def certified_roc_auc_curve(
     constant = float(_non_negative("lipschitz_constant", lipschitz_constant, ndim=0))
     if constant == 0:
         raise ValueError("lipschitz_constant must be > 0 for the curve to end, got 0.0")
-    if not isinstance(n_radii, Integral) or n_radii < 2:
-        raise ValueError(f"n_radii must be an int >= 2, got {n_radii!r}")
+    check_integer("n_radii", n_radii, 2)
     widest_gap = max(0.0, s[y].max() - s[~y].min())
     radii = np.linspace(0.0, widest_gap / (2 * constant), int(n_radii))
     auroc = certified_roc_auc_score(y, s, radii, lipschitz_constant=constant)
@@ -143,37 +140,29 @@ def certified_error_rates(
 ) -> tuple[float | Floats, float | Floats]:
     r"""False-alarm and miss rate that no attack of the given size can push higher.
 
-    Rows are called outliers where their score exceeds the threshold t. An adversary moves every row
-    by at most `radius` in the l2 norm, and so its score by at most L r:
-
     .. math:: FA(r) = P(s_0 + L r > t), \quad MISS(r) = P(s_1 - L r \le t)
 
-    for the scores :math:`s_0` of the normal rows and :math:`s_1` of the outliers.
+    for the scores :math:`s_0` of normal rows and :math:`s_1` of outliers: a score above t is an
+    alarm.
 
     Parameters
     ----------
-    y_true : array-like of shape (n,)
-        0 = normal, 1 = outlier; both occur.
-    scores : array-like of shape (n,)
-        Higher = more abnormal, as `decision_function` returns them.
-    radius : float or array-like of floats
-        l2 size of the attack, >= 0, in the units of the rows.
+    y_true, scores, radius, lipschitz_constant
+        As in `certified_roc_auc_score`.
     threshold : float, default=0.0
-        In the units of the scores, such as a detector's `threshold_`.
-    lipschitz_constant : float, default=1.0
-        L >= 0: proven bound of \|score(x) - score(x')\| / \|x - x'\|_2.
+        t, such as a detector's `threshold_`.
 
     Returns
     -------
     false_alarm_rate : float or ndarray of the shape of `radius`
-        Upper bound of the share of normal rows called outliers, in [0, 1].
+        At least the share of normal rows called outliers.
     miss_rate : float or ndarray of the shape of `radius`
-        Upper bound of the share of outliers called normal, in [0, 1].
+        At least the share of outliers called normal.
 
     Raises
     ------
     ValueError
-        As `certified_roc_auc_score`, or if `threshold` is not a finite number.
+        As `certified_roc_auc_score`.
 
     Examples
     --------
@@ -184,13 +173,12 @@ def certified_error_rates(
     (array([0. , 0.5]), array([0.5, 0.5]))
     """
     y, s = _labels_and_scores(y_true, scores)
-    t = float(_finite("threshold", threshold, ndim=0))
-    shifts = _non_negative("radius", radius)
-    shifts = shifts * _non_negative("lipschitz_constant", lipschitz_constant, ndim=0)
+    t = float(finite_array("threshold", threshold, ndim=0))
+    shifts = _shifts(radius, lipschitz_constant)
     # Shift the scores, as the definition does, not the threshold: the rounding differs.
-    false_alarms = np.reshape([np.mean(s[~y] + shift > t) for shift in shifts.flat], shifts.shape)
-    misses = np.reshape([np.mean(s[y] - shift <= t) for shift in shifts.flat], shifts.shape)
-    return (false_alarms, misses) if shifts.ndim else (float(false_alarms), float(misses))
+    false_alarm_rate = _each(lambda shift: np.mean(s[~y] + shift > t), shifts)
+    miss_rate = _each(lambda shift: np.mean(s[y] - shift <= t), shifts)
+    return false_alarm_rate, miss_rate
 
 
 @isolated()
@@ -202,7 +190,7 @@ def certified_accuracy_score(
     threshold: float = 0.0,
     lipschitz_constant: float = 1.0,
 ) -> float | Floats:
-    r"""Share of rows that are rightly labelled, whatever an attack of the given size does.
+    """Share of rows that are rightly labelled, whatever an attack of the given size does.
 
     Parameters
     ----------
@@ -212,7 +200,7 @@ def certified_accuracy_score(
     Returns
     -------
     accuracy : float or ndarray of the shape of `radius`
-        In [0, 1]; with r = 0 it is the accuracy.
+        The accuracy where r = 0.
 
     Raises
     ------
@@ -236,15 +224,13 @@ def certified_accuracy_score(
 def best_threshold_accuracy(y_true: ArrayLike, scores: ArrayLike) -> float:
     """Highest accuracy that any threshold on the scores reaches.
 
-    Rows with a score above the threshold count as outliers. The threshold is chosen with the labels
-    in hand: an upper bound, not what a detector attains by itself.
+    Rows with a score above the threshold count as outliers. The labels choose the threshold: no
+    detector attains more by itself.
 
     Parameters
     ----------
-    y_true : array-like of shape (n,)
-        0 = normal, 1 = outlier; both occur.
-    scores : array-like of shape (n,)
-        Higher = more abnormal.
+    y_true, scores
+        As in `certified_roc_auc_score`.
 
     Returns
     -------
@@ -254,7 +240,7 @@ def best_threshold_accuracy(y_true: ArrayLike, scores: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If shapes differ, a value is not finite or a class is missing.
+        As `certified_roc_auc_score`.
 
     Examples
     --------
@@ -276,12 +262,12 @@ def eikonal_error(gradients: ArrayLike) -> float:
     Parameters
     ----------
     gradients : array-like of shape (n, d)
-        Gradients of the score, one row a point.
+        Gradients of the score, a row for each point.
 
     Returns
     -------
     error : float
-        Without unit, >= 0; at most 1 for a 1-Lipschitz score.
+        At most 1 for a 1-Lipschitz score.
 
     Raises
     ------
@@ -293,20 +279,20 @@ def eikonal_error(gradients: ArrayLike) -> float:
     >>> eikonal_error([[1.0, 0.0], [0.3, 0.4]])
     0.25
     """
-    g = _finite("gradients", gradients, ndim=2)
+    g = finite_array("gradients", gradients, ndim=2)
     return float(np.abs(1.0 - np.linalg.norm(g, axis=1)).mean())
 
 
 @isolated()
 def sdf_rmse(predicted: ArrayLike, true: ArrayLike, *, band: float | None = None) -> float:
-    r"""Root mean square error of a signed distance.
+    """Root mean square error of a signed distance.
 
     Parameters
     ----------
     predicted, true : array-like of one shape
         Signed distances at the same points, in the units of the input.
     band : float or None, default=None
-        Count only the points with \|true\| <= band; None counts all.
+        Count only points within this distance of the boundary; None counts all.
 
     Returns
     -------
@@ -316,14 +302,14 @@ def sdf_rmse(predicted: ArrayLike, true: ArrayLike, *, band: float | None = None
     Raises
     ------
     ValueError
-        If shapes differ, a value is not finite, `band` is negative, or no point is left to count.
+        If shapes differ, a value is not finite or out of range, or no point is left to count.
 
     Examples
     --------
     >>> sdf_rmse([0.1, 0.0, 5.0], [0.0, 0.1, 1.0], band=0.5)
     0.1
     """
-    p, t = _finite("predicted", predicted), _finite("true", true)
+    p, t = finite_array("predicted", predicted), finite_array("true", true)
     if p.shape != t.shape:
         raise ValueError(f"predicted and true must have one shape, got {p.shape} and {t.shape}")
     if band is not None:
@@ -340,8 +326,8 @@ def sdf_rmse(predicted: ArrayLike, true: ArrayLike, *, band: float | None = None
 def chamfer_distance(first: ArrayLike, second: ArrayLike) -> float:
     """Mean distance from a point of either set to the nearest point of the other.
 
-    The mean over each set counts as one half; distances are l2 and not squared. Between samples of
-    a curve or surface it does not fall below about the spacing of the samples.
+    Each set counts as one half; distances are l2 and not squared. Between samples of a surface the
+    mean is hardly smaller than the spacing of the samples.
 
     Parameters
     ----------
@@ -351,7 +337,7 @@ def chamfer_distance(first: ArrayLike, second: ArrayLike) -> float:
     Returns
     -------
     distance : float
-        In the units of the points, >= 0; symmetric.
+        In the units of the points; symmetric.
 
     Raises
     ------
@@ -373,13 +359,13 @@ def hausdorff_distance(first: ArrayLike, second: ArrayLike) -> float:
 
     Parameters
     ----------
-    first : array-like of shape (n, d)
-    second : array-like of shape (k, d)
+    first, second
+        As in `chamfer_distance`.
 
     Returns
     -------
     distance : float
-        In the units of the points, l2, >= 0; symmetric.
+        In the units of the points; symmetric.
 
     Raises
     ------
@@ -395,6 +381,18 @@ def hausdorff_distance(first: ArrayLike, second: ArrayLike) -> float:
     return float(max(forth.max(), back.max()))
 
 
+def _shifts(radius: ArrayLike, lipschitz_constant: float) -> Floats:
+    """Return how far attacks can move a score."""
+    constant = _non_negative("lipschitz_constant", lipschitz_constant, ndim=0)
+    return _non_negative("radius", radius) * constant
+
+
+def _each(figure: Callable[[float], Any], shifts: Floats) -> float | Floats:
+    """Return the figure at every shift, in the shape of the shifts."""
+    figures = np.reshape([figure(shift) for shift in shifts.flat], shifts.shape)
+    return figures if figures.ndim else float(figures)
+
+
 def _auroc(normal: Floats, outlying: Floats) -> float:
     """Share of pairs ranked rightly, ties counting half; `normal` is sorted."""
     below = np.searchsorted(normal, outlying, side="left")
@@ -404,34 +402,21 @@ def _auroc(normal: Floats, outlying: Floats) -> float:
 
 def _nearest_distances(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
     """Return the distance of each point to the other set, for both sets."""
-    a, b = _finite("first", first, ndim=2), _finite("second", second, ndim=2)
+    a, b = finite_array("first", first, ndim=2), finite_array("second", second, ndim=2)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"first and second must have one width, got {a.shape} and {b.shape}")
     return cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
 
 
-def _finite(name: str, values: ArrayLike, *, ndim: int | None = None) -> Floats:
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimensions, got the shape {array.shape}")
-    if array.size == 0:
-        raise ValueError(f"{name} must not be empty, got the shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
-    return array.astype(np.float64)
-
-
 def _non_negative(name: str, values: ArrayLike, *, ndim: int | None = None) -> Floats:
-    array = _finite(name, values, ndim=ndim)
+    array = finite_array(name, values, ndim=ndim)
     if array.min() < 0:
         raise ValueError(f"{name} must be >= 0, got {array.min()}")
     return array
 
 
 def _labels_and_scores(y_true: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
-    y, s = _finite("y_true", y_true, ndim=1), _finite("scores", scores, ndim=1)
+    y, s = finite_array("y_true", y_true, ndim=1), finite_array("scores", scores, ndim=1)
     if len(y) != len(s):
         raise ValueError(f"y_true and scores must have one length, got {len(y)} and {len(s)}")
     classes = np.unique(y)

@@ -1,4 +1,7 @@
-"""Figures of scores, on matplotlib."""
+"""Figures of scores, on matplotlib.
+
+Every function draws on the axes given, or in a new figure, and returns the axes.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
 
+from pyod_lipocc._checks import check_integer
 from pyod_lipocc.metrics import certified_roc_auc_score
 from pyod_lipocc.training import History
 
@@ -23,7 +27,7 @@ __all__ = [
     "plot_images",
 ]
 
-# Of "RdBu" in the contours: blue is inside, red outside.
+# Blue is inside and red outside, as in the contours' "RdBu".
 _INSIDE, _OUTSIDE = "#3a7cb8", "#c5413f"
 
 
@@ -32,33 +36,32 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def plot_contours(
-    score: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+    score: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     extent: tuple[float, float, float, float],
     *,
-    X: npt.ArrayLike | None = None,
+    X: ArrayLike | None = None,
     resolution: int = 300,
     levels: int | Sequence[float] = 15,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a function of the plane by its level lines, the zero level thick.
 
-    Where the function is a signed distance, such as `LipOCC.signed_distance`, the lines are as far
-    apart as their levels.
+    The lines of a signed distance, such as `LipOCC.signed_distance`, are as far apart as their
+    levels.
 
     Parameters
     ----------
     score : callable
-        Maps points (n, 2) to (n,); positive inside, as a signed distance is.
+        Maps points (n, 2) to (n,), positive inside.
     extent : tuple of float
-        (left, right, bottom, top) of the window, in the units of the points.
+        (left, right, bottom, top) of the window.
     X : array-like of shape (n, 2), optional
         Points to mark.
     resolution : int, default=300
-        Points of the grid along each side.
+        Points along each side of the grid, at least 2.
     levels : int or sequence of float, default=15
-        Levels, or about how many equally spaced ones.
+        Levels, or about how many of equal spacing.
     ax : Axes, optional
-        Where to draw; None makes a new figure.
 
     Returns
     -------
@@ -67,7 +70,7 @@ def plot_contours(
     Raises
     ------
     ValueError
-        If the window is empty or `resolution` below 2.
+        If `extent` or `resolution` is out of range.
 
     Examples
     --------
@@ -81,8 +84,7 @@ def plot_contours(
             "extent must be (left, right, bottom, top) with left < right and bottom < top, "
             f"got {extent!r}"
         )
-    if resolution < 2:
-        raise ValueError(f"resolution must be an int >= 2, got {resolution!r}")
+    check_integer("resolution", resolution, 2)
     x, y = np.linspace(left, right, resolution), np.linspace(bottom, top, resolution)
     grid = np.stack(np.meshgrid(x, y), axis=-1)
     values = np.reshape(score(grid.reshape(-1, 2)), (resolution, resolution))
@@ -103,26 +105,24 @@ def plot_contours(
 
 
 def plot_histograms(
-    groups: Mapping[str, npt.ArrayLike],
+    groups: Mapping[str, ArrayLike],
     *,
     threshold: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the densities of groups of scores over common bins.
 
-    With the rows of training, unseen rows of the class and rows of other classes as the groups it
-    is the paper's Figure 5: where the first two agree the detector generalises, where the third
-    lies apart it tells outliers.
+    In the paper's Figure 5 the groups are training rows, unseen rows of the class and rows of other
+    classes. The detector generalises where the first two agree; it tells outliers where the third
+    lies apart.
 
     Parameters
     ----------
     groups : mapping of str to array-like of shape (n,)
-        Finite scores of each group under its name in the legend.
+        Finite scores of each group, under its name in the legend.
     threshold : float, optional
-        Where to draw a vertical line, in the units of the scores: 0 is the boundary of a signed
-        distance.
+        Score at which to draw a vertical line.
     ax : Axes, optional
-        Where to draw; None makes a new figure.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def plot_histograms(
     Raises
     ------
     ValueError
-        If there is no group, or one without scores.
+        If there is no group, or a group without scores.
 
     Examples
     --------
@@ -155,36 +155,31 @@ def plot_histograms(
 
 
 def plot_certified_roc_auc(
-    y_true: npt.ArrayLike,
-    scores: npt.ArrayLike,
-    radii: npt.ArrayLike,
+    y_true: ArrayLike,
+    scores: ArrayLike,
+    radii: ArrayLike,
     *,
     lipschitz_constant: float = 1.0,
-    attacked: npt.ArrayLike | None = None,
+    attacked: ArrayLike | None = None,
     label: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    r"""Draw the certified AUROC against the size of the attack, an attack's success beside it.
+    """Draw the certified AUROC against the size of the attack, and the AUROC under an attack.
 
-    What an attack leaves of the AUROC lies on or above the certified curve; the gap between the two
-    is what is not known. Call it once for each detector, with the same `ax`, to compare them.
+    The AUROC under any attack lies on or above the certified curve. The worst attack lies between
+    the two curves. To compare detectors, call the function for each with the same `ax`.
 
     Parameters
     ----------
-    y_true : array-like of shape (n,)
-        0 = normal, 1 = outlier; both occur.
-    scores : array-like of shape (n,)
-        Higher = more abnormal, as `decision_function` returns them.
+    y_true, scores, lipschitz_constant
+        As in `certified_roc_auc_score`.
     radii : array-like of shape (k,)
         l2 sizes of the attack, >= 0, in the units of the rows, in rising order.
-    lipschitz_constant : float, default=1.0
-        Proven bound of \|score(x) - score(x')\| / \|x - x'\|_2.
     attacked : array-like of shape (k,), optional
-        AUROC of the rows that an attack, such as projected gradient descent, has moved that far.
+        AUROC of rows that an attack, such as `pgd_l2`, has moved by the radii.
     label : str, optional
-        Name in the legend, for comparisons.
+        Name of the detector in the legend.
     ax : Axes, optional
-        Where to draw; None makes a new figure.
 
     Returns
     -------
@@ -214,15 +209,7 @@ def plot_certified_roc_auc(
         reached = np.asarray(attacked, dtype=np.float64)
         if reached.shape != sizes.shape:
             raise ValueError(f"attacked must have the shape {sizes.shape}, got {reached.shape}")
-        ax.plot(
-            sizes,
-            reached,
-            color=line.get_color(),
-            linestyle="--",
-            marker="o",
-            markersize=3,
-            label=f"{prefix}attacked",
-        )
+        ax.plot(sizes, reached, "o--", c=line.get_color(), ms=3, label=f"{prefix}attacked")
     ax.axhline(0.5, color="gray", linewidth=0.6, zorder=0)
     ax.set(xlabel="l2 radius of the attack", ylabel="AUROC", ylim=(-0.02, 1.02))
     ax.legend()
@@ -230,7 +217,7 @@ def plot_certified_roc_auc(
 
 
 def plot_images(
-    images: npt.ArrayLike,
+    images: ArrayLike,
     image_shape: Sequence[int],
     *,
     n_columns: int | None = None,
@@ -245,12 +232,11 @@ def plot_images(
     image_shape : sequence of int
         (height, width) or (channels, height, width) with 1 or 3 channels, of product d.
     n_columns : int, optional
-        Images in a line; None: about as many as lines.
+        Images in a line, at least 1; None: about as many as lines.
     limits : tuple of float, optional
-        Values drawn black and white (of each channel: none and full); None: the smallest and
-        largest of all images.
+        Values drawn black and white, or none and full of a channel; None: the smallest and largest
+        of all images.
     ax : Axes, optional
-        Where to draw; None makes a new figure.
 
     Returns
     -------
@@ -259,7 +245,7 @@ def plot_images(
     Raises
     ------
     ValueError
-        If there is no image, the shapes do not fit or `n_columns` is below 1.
+        If there is no image, the shapes do not fit or `n_columns` is out of range.
 
     Examples
     --------
@@ -277,12 +263,11 @@ def plot_images(
             f"got {pixels.shape}"
         )
     columns = n_columns if n_columns is not None else int(np.ceil(np.sqrt(len(pixels))))
-    if columns < 1:
-        raise ValueError(f"n_columns must be an int >= 1, got {n_columns!r}")
+    check_integer("n_columns", columns, 1)
     low, high = (pixels.min(), pixels.max()) if limits is None else limits
     shades = np.clip((pixels - low) / max(high - low, np.finfo(float).tiny), 0, 1)
     lines = -(-len(pixels) // columns)
-    # a white line of one pixel between neighbours
+    # A white line of one pixel parts neighbours.
     canvas = np.ones((lines * (height + 1) - 1, columns * (width + 1) - 1, 3))
     for index, image in enumerate(shades.reshape(-1, channels, height, width)):
         top, left = (index // columns) * (height + 1), (index % columns) * (width + 1)
@@ -294,7 +279,7 @@ def plot_images(
 
 
 def plot_explanation(
-    contributions: npt.ArrayLike,
+    contributions: ArrayLike,
     *,
     feature_names: Sequence[str] | None = None,
     n_bars: int = 10,
@@ -302,7 +287,7 @@ def plot_explanation(
 ) -> Axes:
     """Draw what each feature adds to the signed distance of one row, the largest on top.
 
-    Blue bars pull the row into the support, red ones out of it; the bars add up to its signed
+    Blue bars pull the row into the support, red bars out of it. The bars add up to its signed
     distance.
 
     Parameters
@@ -312,9 +297,8 @@ def plot_explanation(
     feature_names : sequence of str, optional
         Of length d; None: "x0", "x1" and so on.
     n_bars : int, default=10
-        At least 2. Where there are more features the last bar is the sum of the smallest.
+        At least 2. Where there are more features, the last bar is the sum of the smallest.
     ax : Axes, optional
-        Where to draw; None makes a new figure.
 
     Returns
     -------
@@ -323,7 +307,7 @@ def plot_explanation(
     Raises
     ------
     ValueError
-        If `contributions` is not 1-D or empty, the names are not d, or `n_bars` is below 2.
+        If the shapes do not fit or `n_bars` is out of range.
 
     Examples
     --------
@@ -337,8 +321,7 @@ def plot_explanation(
     names = [f"x{i}" for i in range(len(values))] if feature_names is None else list(feature_names)
     if len(names) != len(values):
         raise ValueError(f"feature_names must hold {len(values)} names, got {len(names)}")
-    if n_bars < 2:
-        raise ValueError(f"n_bars must be an int >= 2, got {n_bars!r}")
+    check_integer("n_bars", n_bars, 2)
     order = np.argsort(-np.abs(values), kind="stable")
     n_own = len(values) if len(values) <= n_bars else n_bars - 1
     labels, bars = [names[i] for i in order[:n_own]], list(values[order[:n_own]])
@@ -369,13 +352,11 @@ def plot_history(
     history : History
         A detector's `history_`.
     fields : sequence of str, default=("recall", "false_positives", "gradient_norm")
-        Attributes of `History` with a common unit. The default ones lie in [0, 1] for a 1-Lipschitz
-        network: the share of the data and of the negatives that are inside, and the gradient norm,
-        which is 1 for a distance function.
+        Attributes of `History` with a common unit. By default: the shares of the data and of the
+        negatives that are inside, and the gradient norm, which is 1 for a distance function.
     window : int, optional
         Steps in the moving average; None: 1 % of the training.
     ax : Axes, optional
-        Where to draw; None makes a new figure.
 
     Returns
     -------
@@ -384,7 +365,7 @@ def plot_history(
     Raises
     ------
     ValueError
-        If the history is empty, a field is unknown or `window` is not in 1..n_iter.
+        If the history is empty, a field is unknown or `window` is out of range.
 
     Examples
     --------
@@ -402,8 +383,7 @@ def plot_history(
     if steps == 0:
         raise ValueError("history must have at least one step, got none")
     span = max(1, steps // 100) if window is None else window
-    if not 1 <= span <= steps:
-        raise ValueError(f"window must be an int from 1 to {steps}, got {window!r}")
+    check_integer("window", span, 1, steps)
     ax = _axes(ax)
     for field in fields:
         mean = np.convolve(getattr(history, field), np.full(span, 1 / span), mode="valid")

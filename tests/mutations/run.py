@@ -116,8 +116,8 @@ MUTATIONS = [
     Mutation(
         "both classes are attacked in the certified ROC AUC",
         "metrics.py",
-        "shifts = 2.0 * _non_negative",
-        "shifts = 1.0 * _non_negative",
+        "shifts = 2.0 * _shifts",
+        "shifts = 1.0 * _shifts",
         "test_metrics.py",
     ),
     Mutation(
