@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
-from collections.abc import Callable, Sequence
-from numbers import Real
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -14,34 +16,50 @@ import torch
 from scipy.special import erf
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.validation import check_is_fitted
-from tqdm.auto import tqdm
 from typing_extensions import Self
 
-from pyod_lipocc._chunks import chunks
+from pyod_lipocc import persistence
+from pyod_lipocc._checks import check_device, check_image_shape
 from pyod_lipocc._confidence import confidence, rejected
-from pyod_lipocc._fitted import FittedMethods
 from pyod_lipocc._isolation import isolated
-from pyod_lipocc._learning import TrainingMethods
-from pyod_lipocc._random import RandomState, local_generator
-from pyod_lipocc._rows import check_rows
-from pyod_lipocc._thresholds import ThresholdMethods
-from pyod_lipocc._validation import (
+from pyod_lipocc._parameters import (
     AutoName,
     NetworkName,
     OptimizerName,
     ThresholdName,
-    check_image_shape,
     check_parameters,
 )
+from pyod_lipocc._pyod import BaseDetector
+from pyod_lipocc._random import RandomState, local_generator
+from pyod_lipocc._rows import check_rows
 from pyod_lipocc.domains import Domain
+from pyod_lipocc.learning import Learned, continue_learning, learn, training_scores
 from pyod_lipocc.negatives import Proposal
+from pyod_lipocc.recipe import Recipe, share_of_outliers
 from pyod_lipocc.sampler import Sampler
-from pyod_lipocc.training import Callback, Schedule
+from pyod_lipocc.scorer import Scorer
+from pyod_lipocc.signed_distance import SignedDistance
+from pyod_lipocc.thresholds import Labelling, ThresholdRule, hold_out
+from pyod_lipocc.training import Callback, History, Schedule
+from pyod_lipocc.units import Scaling
 
 __all__ = ["LipOCC"]
 
 
-class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
+_RULES = {"contamination": "contamination", "alpha": "conformal", "attack_radius": "conformal"}
+_FITTED: dict[str, type] = {
+    "decision_scores_": np.ndarray,
+    "calibration_scores_": np.ndarray,
+    "threshold_": Real,
+    "contamination_": Real,
+    "labels_": np.ndarray,
+    "n_features_in_": Integral,
+    "feature_names_in_": np.ndarray,
+    "history_": History,
+}
+
+
+class LipOCC(BaseDetector):
     r"""One-class classifier that learns the signed distance to the support of normal data.
 
     A network f, 1-Lipschitz by construction, is trained with the hinge Kantorovich-Rubinstein loss
@@ -182,6 +200,14 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
     array([0, 1])
     """
 
+    distance_: SignedDistance
+    history_: History
+    n_iter_: int
+    calibration_scores_: npt.NDArray[np.float64]
+    contamination_: float
+    n_features_in_: int
+    feature_names_in_: npt.NDArray[Any]
+
     def __init__(
         self,
         contamination: Any = 0.1,
@@ -253,18 +279,14 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
             If a parameter or X is not as documented. The object is then as it was before, as it is
             when fit is interrupted.
         """
-        fitted = self._shallow_copy()
-        for name in [name for name in vars(fitted) if name.endswith("_")]:
-            delattr(fitted, name)
-        check_parameters(fitted.get_params(deep=False), type(self).__name__)
-        rows = fitted._validate(X, reset=True)
+        rows, recipe, columns = self._prepare(X, reset=True)
+        rule = self._rule()
         with local_generator(self.random_state) as rng:
-            calibration = fitted._hold_out(len(rows), rng)
-            seen = np.delete(np.arange(len(rows)), calibration)
-            fitted._learn(rows[seen] if len(calibration) else rows, rng)
-        fitted._set_threshold(rows, own=seen[fitted.__dict__.pop("_start")], held_out=calibration)
-        self.__dict__ = fitted.__dict__
-        return self
+            held_out = hold_out(len(rows), rule, recipe.leaves_own_rows_out, rng)
+            seen = np.delete(np.arange(len(rows)), held_out)
+            learned = learn(rows[seen] if len(held_out) else rows, recipe, rng)
+        learned = replace(learned, own=seen[learned.own])
+        return self._adopt(learned, rows, held_out, rule, columns)
 
     @isolated()
     def partial_fit(self, X: npt.ArrayLike, y: Any = None) -> Self:
@@ -287,17 +309,16 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
         ValueError, TypeError
             As `fit`; the object is then as it was before.
         """
-        if not hasattr(self, "network_"):
+        if not hasattr(self, "distance_"):
             return self.fit(X)
-        fitted = self._shallow_copy()
-        check_parameters(fitted.get_params(deep=False), type(self).__name__)
-        rows = fitted._validate(X, reset=False)
+        rows, recipe, columns = self._prepare(X, reset=False)
+        rule = self._rule()
         with local_generator(self.random_state) as rng:
-            calibration = fitted._hold_out(len(rows), rng)
-            fitted._continue(np.delete(rows, calibration, axis=0), rng)
-        fitted._set_threshold(rows, own=calibration[:0], held_out=calibration)
-        self.__dict__ = fitted.__dict__
-        return self
+            held_out = hold_out(len(rows), rule, recipe.leaves_own_rows_out, rng)
+            seen = np.delete(rows, held_out, axis=0)
+            learned = continue_learning(self.distance_, seen, recipe, rng)
+        learned = replace(learned, history=self.history_ + learned.history)
+        return self._adopt(learned, rows, held_out, rule, columns)
 
     @isolated()
     def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -320,8 +341,74 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
         ValueError, TypeError
             If X is not as documented, or has other columns than in `fit`.
         """
-        check_is_fitted(self, "network_")
-        return self._score(self._validate(X, reset=False))
+        check_is_fitted(self, "distance_")
+        return self.distance_.scores(self._rows(X), verbose=self.verbose)
+
+    @isolated()
+    def set_threshold(
+        self,
+        threshold: ThresholdName | float = "contamination",
+        *,
+        contamination: Any = None,
+        alpha: float | None = None,
+        attack_radius: float | None = None,
+    ) -> Self:
+        """Set another threshold without learning again; `labels_` follow.
+
+        The support stays as it was learned, and the parameters stay as they were given: the next
+        `fit` or `partial_fit` labels by the parameters again.
+
+        Parameters
+        ----------
+        threshold : {"contamination", "boundary", "conformal"} or float, default="contamination"
+            The rule, as the parameter of `LipOCC`, or the threshold itself, in the units of the
+            scores. "conformal" needs rows that `fit` has held out, see `calibration_scores_`.
+        contamination : float in (0, 0.5] or threshold object, optional
+            For "contamination"; None: the parameter.
+        alpha : float in (0, 1), optional
+            For "conformal"; None: the parameter.
+        attack_radius : float, optional
+            For "conformal"; None: the parameter.
+
+        Returns
+        -------
+        self : LipOCC
+            With new `threshold_`, `labels_` and `contamination_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If an argument is out of range, or too few rows were held out for `alpha`. The detector
+            is then as it was before.
+
+        Examples
+        --------
+        >>> from pyod_lipocc import LipOCC
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> detector = LipOCC(contamination=0.1, random_state=0).fit(X)
+        >>> int(detector.labels_.sum())
+        20
+        >>> int(detector.set_threshold(contamination=0.05).labels_.sum())
+        10
+        """
+        check_is_fitted(self, "distance_")
+        given = {"contamination": contamination, "alpha": alpha, "attack_radius": attack_radius}
+        options = {
+            name: getattr(self, name) if value is None else value for name, value in given.items()
+        }
+        rule = ThresholdRule(threshold, **options)
+        for name, value in given.items():
+            if value is not None and threshold != _RULES[name]:
+                raise ValueError(
+                    f"{name} must be None unless threshold={_RULES[name]!r}, got {value!r} with "
+                    f"threshold={threshold!r}"
+                )
+        check_parameters(options, type(self).__name__)
+        labelling = rule.label(self.decision_scores_, self.calibration_scores_, self.distance_)
+        vars(self).update(self._labelled(rule, labelling))
+        return self
 
     @isolated()
     def predict(self, X: npt.ArrayLike, return_confidence: bool = False) -> Any:
@@ -425,7 +512,7 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
             Only where asked for: the expected rate of rejections, a bound of it, and a bound of the
             cost.
         """
-        check_is_fitted(self, "network_")
+        check_is_fitted(self, "distance_")
         if c_r < 0:
             warnings.warn(
                 "The cost of rejection must be positive. "
@@ -473,16 +560,404 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
         ValueError
             If no training row has the label 1.
         """
-        check_is_fitted(self, "network_")
+        check_is_fitted(self, "distance_")
         if int(len(self.decision_scores_) * self.contamination_) < 1:
             raise ValueError(
                 "the statistics of rejection need a training row with the label 1, got "
                 f"contamination_={self.contamination_:g}"
             )
         # PyOD reads the parameter, which a threshold object or `set_threshold` may overrule.
-        effective = self._shallow_copy()
+        effective = copy.copy(self)
         effective.contamination = self.contamination_
         return super(LipOCC, effective).compute_rejection_stats(T, delta, c_fp, c_fn, c_r, verbose)
+
+    def signed_distance(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the learned signed distance to the boundary of the support.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        distance : ndarray of shape (n,)
+            S(x) = f(x) - m, positive inside; the negative of `decision_function`.
+        """
+        return -self.decision_function(X)
+
+    @isolated()
+    def certified_radius(
+        self, X: npt.ArrayLike, *, units: Literal["input", "scaled"] = "input"
+    ) -> npt.NDArray[np.float64]:
+        """Return the l2 radius around each row in which `predict` cannot change, as computed.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        units : {"input", "scaled"}, default="input"
+            Balls in the units of X, or in those of the scores.
+
+        Returns
+        -------
+        radius : ndarray of shape (n,)
+            0 where rounding alone might change the label. The assumptions, see `certificates`, are
+            about floating-point arithmetic only, not about the data.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X is not as documented, or `units` another text; if nothing is proven of the network:
+            `lipschitz_constant_` is infinite.
+
+        Examples
+        --------
+        >>> from pyod_lipocc import LipOCC
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> detector = LipOCC(random_state=0).fit(X)
+        >>> bool(detector.certified_radius([[9.0, 9.0]]) > 5)
+        True
+        """
+        return self.distance_.certified_radius(self._rows(X), self.threshold_, units=units)
+
+    @isolated()
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        eta: float = 1.0,
+        n_steps: int = 64,
+        random_state: RandomState = None,
+    ) -> npt.NDArray[np.float64]:
+        """Synthesise members of the class: see `SignedDistance.sample`.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        eta : float in (0, 1], default=1.0
+            Share of the way to the level f = 2 m that the steps cover together.
+        n_steps : int, default=64
+            T.
+        random_state : int, RandomState, Generator or None, default=None
+            Draws the starting points, uniform on `domain_`.
+
+        Returns
+        -------
+        samples : ndarray of shape (n_samples, d)
+            In the units of X. Members are those with ``signed_distance > 0``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If `eta` is out of range.
+        """
+        check_is_fitted(self, "distance_")
+        return self.distance_.sample(n_samples, eta=eta, n_steps=n_steps, random_state=random_state)
+
+    @isolated()
+    def counterfactual(
+        self, X: npt.ArrayLike, *, level: float = 0.0, return_distance: bool = False
+    ) -> Any:
+        """Find for each row the nearest point of the boundary: see `SignedDistance.counterfactual`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        level : float, default=0.0
+            Signed distance to reach; ``-threshold_`` is where the label changes.
+        return_distance : bool, default=False
+            Return the distances as well.
+
+        Returns
+        -------
+        points : ndarray of shape (n, d)
+            In the units of X; NaN where the search has not met the level.
+        distance, lower_bound : ndarray of shape (n,)
+            Only where asked for, in the units of the scores: achieved, and certified (no boundary
+            point is nearer).
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X is not as documented.
+        """
+        rows = self._rows(X)
+        return self.distance_.counterfactual(rows, level=level, return_distance=return_distance)
+
+    @isolated()
+    def explain(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Split the signed distance of each row into contributions of its features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        contributions : ndarray of shape (n, d)
+            In the units of the scores; each row sums to `signed_distance` up to rounding. Columns
+            are those of `feature_names_in_`. NaN where no boundary point was found.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X is not as documented.
+        """
+        return self.distance_.explain(self._rows(X))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted detector to one file that cannot run code.
+
+        The file holds `distance_`, the scores and labels of the training rows, and the parameters
+        that are numbers, texts, tuples or domains. Other parameters, such as callbacks and networks
+        of your own, only matter to `fit`. A loaded detector has a text in their place that `fit`
+        and `partial_fit` refuse: set them again first. Pickles hold everything.
+
+        Parameters
+        ----------
+        path : path-like
+            An existing file is replaced when the new file is complete: see `persistence.save`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the network has a layer that files do not hold.
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pyod_lipocc import LipOCC
+        >>> X = np.random.default_rng(0).normal(size=(50, 2))
+        >>> detector = LipOCC(random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     detector.save(f"{folder}/detector.safetensors")
+        ...     restored = LipOCC.load(f"{folder}/detector.safetensors")
+        >>> bool((restored.decision_function(X) == detector.decision_function(X)).all())
+        True
+        """
+        check_is_fitted(self, "distance_")
+        parameters = self.get_params(deep=False)
+        values = {
+            "distance": self.distance_.to_values(),
+            "fitted": {name: vars(self)[name] for name in _FITTED if name in vars(self)},
+            "parameters": {
+                name: value if persistence.is_plain(value) else f"not saved: {value!r}"
+                for name, value in parameters.items()
+                if name != "device"
+            },
+        }
+        persistence.save(path, type(self).__name__, values, self.distance_.scores_as)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, device: str | torch.device | None = None
+    ) -> Self:
+        """Read a detector that `save` has written. Nothing in a file runs.
+
+        Parameters
+        ----------
+        path : path-like
+        device : str, torch.device or None, default=None
+            Where to score and to continue training; None: the CPU.
+
+        Returns
+        -------
+        detector : LipOCC
+            Gives the same scores, bit for bit on the same machine and device.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be opened.
+        ValueError
+            If the file is cut, altered, foreign or of a newer version; if torch cannot use the
+            device.
+        """
+        target = check_device(device)
+        detector: Self = persistence.load(
+            path, lambda values: cls._of_values(values, target), cls.__name__
+        )
+        detector.device = device
+        return detector
+
+    def to_torch(self, dtype: torch.dtype = torch.float64) -> Scorer:
+        """Return a torch module that maps raw rows (n, d) to scores (n,).
+
+        Parameters
+        ----------
+        dtype : {torch.float64, torch.float32}, default=torch.float64
+            Precision of the network and of the scores; float64 gives those of `decision_function`.
+
+        Returns
+        -------
+        scorer : Scorer
+            A copy in evaluation mode, its parameters frozen, on the device of the detector.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If `dtype` is another.
+        """
+        check_is_fitted(self, "distance_")
+        return self.distance_.to_torch(dtype, threshold=self.threshold_)
+
+    def to_onnx(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float64) -> None:
+        """Write an ONNX model of raw rows to scores and labels: see `export.to_onnx`.
+
+        Parameters
+        ----------
+        path : path-like
+            An existing file is replaced when the new file is complete.
+        dtype : {torch.float64, torch.float32}, default=torch.float64
+            Of the input, the network and the scores.
+
+        Raises
+        ------
+        ImportError
+            Without the extra `onnx`.
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If `dtype` is another, or the network has a layer that ONNX models do not hold.
+        """
+        check_is_fitted(self, "distance_")
+        names = getattr(self, "feature_names_in_", None)
+        self.distance_.to_onnx(
+            path,
+            dtype,
+            threshold=self.threshold_,
+            feature_names=None if names is None else list(names),
+        )
+
+    @property
+    def network_(self) -> torch.nn.Module:
+        """The network of `distance_`."""
+        return self.distance_.network
+
+    @property
+    def scaling_(self) -> Scaling:
+        """The scaling of `distance_`."""
+        return self.distance_.scaling
+
+    @property
+    def margin_(self) -> float:
+        """The margin of `distance_`."""
+        return self.distance_.margin
+
+    @property
+    def domain_(self) -> Domain:
+        """The domain of `distance_`."""
+        return self.distance_.domain
+
+    @property
+    def lipschitz_constant_(self) -> float:
+        """The Lipschitz constant of `distance_`."""
+        return self.distance_.lipschitz_constant
+
+    @classmethod
+    def _of_values(cls, values: Mapping[str, Any], device: torch.device) -> Self:
+        """Return the detector of a file; raise almost anything on values that make none."""
+        detector = cls(**values["parameters"])
+        fitted = dict(values["fitted"])
+        # Early files of format 1 lack these.
+        fitted.setdefault("calibration_scores_", np.empty(0))
+        share = detector._assumed_share(detector._rule(), fitted["labels_"])
+        fitted.setdefault("contamination_", share)
+        for name, value in fitted.items():
+            if not isinstance(value, _FITTED[name]):
+                raise ValueError(f"{name} must not be {value!r}")
+        detector._write(SignedDistance.from_values(values["distance"], device), fitted)
+        return detector
+
+    def _rows(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+        check_is_fitted(self, "distance_")
+        return check_rows(self, X, reset=False)
+
+    def _prepare(
+        self, X: npt.ArrayLike, *, reset: bool
+    ) -> tuple[npt.NDArray[Any], Recipe, dict[str, Any]]:
+        """Return the rows, the recipe, and the fitted attributes that describe the columns."""
+        parameters = self.get_params(deep=False)
+        check_parameters(parameters, type(self).__name__)
+        described = copy.copy(self)
+        rows = check_rows(described, X, reset=reset)
+        check_image_shape(self.image_shape, rows.shape[1])
+        names = ("n_features_in_", "feature_names_in_")
+        columns = {name: vars(described)[name] for name in names if name in vars(described)}
+        return rows, Recipe.of(parameters), columns
+
+    def _rule(self) -> ThresholdRule:
+        return ThresholdRule(self.threshold, self.contamination, self.alpha, self.attack_radius)
+
+    def _adopt(
+        self,
+        learned: Learned,
+        rows: npt.NDArray[Any],
+        held_out: npt.NDArray[np.intp],
+        rule: ThresholdRule,
+        columns: dict[str, Any],
+    ) -> Self:
+        """Score and label the training rows, then write all fitted attributes."""
+        scores = training_scores(
+            learned,
+            rows,
+            held_out,
+            contamination=share_of_outliers(self.contamination),
+            verbose=self.verbose,
+        )
+        calibration = scores[held_out]
+        labelling = rule.label(scores, calibration, learned.distance)
+        fitted = {
+            "decision_scores_": scores,
+            "calibration_scores_": calibration,
+            "history_": learned.history,
+            **self._labelled(rule, labelling),
+            **columns,
+        }
+        self._write(learned.distance, fitted)
+        return self
+
+    def _write(self, distance: SignedDistance, fitted: dict[str, Any]) -> None:
+        """Replace all fitted attributes, PyOD's private ones included."""
+        scores = fitted["decision_scores_"]
+        fitted = {
+            **fitted,
+            "distance_": distance,
+            "n_iter_": len(fitted["history_"]),
+            "_mu": float(np.mean(scores)),
+            "_sigma": float(np.std(scores)),
+            "_classes": 2,
+        }
+        for name in [name for name in vars(self) if name.endswith("_") and name not in fitted]:
+            delattr(self, name)
+        vars(self).update(fitted)
+
+    def _labelled(self, rule: ThresholdRule, labelling: Labelling) -> dict[str, Any]:
+        """Return the fitted attributes that follow from a threshold."""
+        return {
+            "threshold_": labelling.threshold,
+            "labels_": labelling.labels,
+            "contamination_": self._assumed_share(rule, labelling.labels),
+        }
+
+    def _assumed_share(self, rule: ThresholdRule, labels: npt.NDArray[np.int_]) -> float:
+        """Return the share of outliers that PyOD's confidence assumes."""
+        of_the_parameters = rule.threshold in ("contamination", self.threshold)
+        is_stated = isinstance(rule.contamination, Real) and of_the_parameters
+        return float(rule.contamination if is_stated else np.mean(labels))
 
     def _probabilities(
         self, scores: npt.NDArray[np.float64], method: str
@@ -508,47 +983,3 @@ class LipOCC(TrainingMethods, ThresholdMethods, FittedMethods):
         self, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int_]
     ) -> npt.NDArray[np.float64]:
         return confidence(np.sort(self.decision_scores_), self.contamination_, scores, labels)
-
-    def _shallow_copy(self) -> Self:
-        twin = object.__new__(type(self))
-        twin.__dict__ |= vars(self)
-        return twin
-
-    def _validate(self, X: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any]:
-        rows = check_rows(self, X, reset=reset)
-        check_image_shape(self.image_shape, rows.shape[1])
-        return rows
-
-    def _score(
-        self, X: npt.NDArray[Any], network: torch.nn.Module | None = None
-    ) -> npt.NDArray[np.float64]:
-        network = self._network() if network is None else network
-        device = next(network.parameters()).device
-        scores = np.empty(len(X))
-        start = 0
-        # a bar appears where scoring takes more than a second
-        with (
-            torch.inference_mode(),
-            tqdm(total=len(X), desc="scores", unit="row", delay=1, disable=not self.verbose) as bar,
-        ):
-            for rows in chunks(X):
-                z = torch.from_numpy(self.scaling_.to_network(rows)).to(device)
-                scores[start : start + len(rows)] = network(z).reshape(-1).cpu().numpy()
-                start += len(rows)
-                bar.update(len(rows))
-        found: npt.NDArray[np.float64] = self.margin_ - self.scaling_.unit * scores
-        return found
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "network_" in state:
-            state["network_"] = copy.deepcopy(state["network_"]).cpu().eval()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # Files and pickles of earlier versions lack these.
-        if "threshold_" in state and "contamination_" not in state:
-            given = state["contamination"]
-            share = given if isinstance(given, Real) else np.mean(state["labels_"])
-            state = state | {"calibration_scores_": np.empty(0), "contamination_": float(share)}
-        super().__setstate__(state)

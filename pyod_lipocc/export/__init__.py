@@ -1,5 +1,5 @@
-"""Fitted detectors as plain torch modules and as ONNX models: raw rows in, scores out."""
+"""Scores as ONNX models: raw rows in, scores and labels out. Needs the extra `onnx`."""
 
-from pyod_lipocc.export._export import Scorer, to_onnx, to_torch
+from pyod_lipocc.export._model import to_onnx
 
-__all__ = ["Scorer", "to_onnx", "to_torch"]
+__all__ = ["to_onnx"]

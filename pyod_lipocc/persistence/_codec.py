@@ -1,17 +1,13 @@
-"""What a file may hold: plain data, arrays, known layers and names; nothing that runs.
+"""Values as JSON and tensors, and back: plain data, arrays, known layers and records.
 
-A value becomes JSON and tensors and comes back. Lists, text, numbers and None stand for themselves;
-everything else is an object with a "kind". Names are looked up among the public classes and
-functions of this package and some layers of torch: a file cannot bring in any other code.
+Lists, text, finite numbers and None stand for themselves; every other value is a JSON object with a
+"kind". The classes that a file may name are listed here: a file cannot bring in any other code.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
 import math
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyod_lipocc import domains, lipschitz
 from pyod_lipocc.lipschitz import OrthogonalConv2d
-from pyod_lipocc.training import Callback
+from pyod_lipocc.training import History
+from pyod_lipocc.units import Scaling
 
 __all__ = ["Decoder", "Encoder"]
 
@@ -36,64 +34,33 @@ _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.Tanh,
     nn.Unflatten,
 )
-_CALLABLES_FROM = (
-    *("balls", "domains", "lipschitz", "losses", "negatives", "sampler"),
-    *("stiefel", "subspaces", "training"),
-)
-_BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
-_SCALARS = {
-    np.dtype(name).name: np.dtype(name).type
-    for name in (
-        *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-        *("float16", "float32", "float64"),
-    )
+_OWN = [getattr(module, name) for module in (lipschitz, domains) for name in module.__all__]
+_LAYERS: dict[str, type[nn.Module]] = {
+    **{f"torch.{layer.__name__}": layer for layer in _TORCH_LAYERS},
+    **{k.__name__: k for k in _OWN if isinstance(k, type) and issubclass(k, nn.Module)},
 }
+_RECORDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (*_OWN, History, Scaling)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+}
+_SCALARS = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64"),
+)
 _LARGEST_PADDING = 8  # in sides of the kernel
 _LARGEST_KERNEL = 7  # of an orthogonal convolution
 _OF_EVERY_MODULE = vars(nn.Module()).keys()
 
 _ACCEPTED = (
-    "numbers, text, None, lists, tuples and dicts of such, arrays, tensors, numpy generators, "
-    "layers, domains, callbacks and functions of pyod_lipocc, functools.partial of these, and "
-    f"{', '.join(f'torch.nn.{layer.__name__}' for layer in _TORCH_LAYERS)}"
+    "numbers, text, None, lists and tuples of such, arrays, tensors, domains, layers of "
+    f"pyod_lipocc, and {', '.join(f'torch.nn.{layer.__name__}' for layer in _TORCH_LAYERS)}"
 )
 
 
-def _known() -> dict[str, Any]:
-    """Return every class and function that a file may name."""
-    known: dict[str, Any] = {f"torch.{layer.__name__}": layer for layer in _TORCH_LAYERS}
-    for path, module in [*sys.modules.items()]:
-        if path.startswith("pyod_lipocc."):
-            for name in getattr(module, "__all__", ()):
-                value = getattr(module, name)
-                if getattr(value, "__module__", None) == path:
-                    known[name] = value
-    return known
-
-
-def _name(value: Any) -> str:
-    """Return the name under which a class or function may be known."""
-    prefix = "torch." if getattr(value, "__module__", "").startswith("torch.") else ""
-    return prefix + getattr(value, "__name__", "")
-
-
-def _is_layer(value: Any) -> bool:
-    return inspect.isclass(value) and issubclass(value, nn.Module)
-
-
-def _is_record(value: Any) -> bool:
-    """Tell whether a class is rebuilt by its constructor from the attributes of its instances."""
-    return inspect.isclass(value) and (
-        dataclasses.is_dataclass(value) or issubclass(value, Callback)
-    )
-
-
-def _is_callable(value: Any) -> bool:
-    """Tell whether a class or function may be a parameter: a pure one, which touches no file."""
-    if not (inspect.isclass(value) or inspect.isfunction(value)):
-        return False
-    package, _, module = value.__module__.partition(".")
-    return package == "torch" or module.split(".")[0] in _CALLABLES_FROM
+def _name(kind: type, known: Mapping[str, type]) -> str | None:
+    """Return the name under which a class is known."""
+    return next((name for name, one in known.items() if one is kind), None)
 
 
 def _check_reach(layer: nn.Module) -> None:
@@ -121,7 +88,6 @@ class Encoder:
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self._known = _known()
         self._parameters: dict[int, str] = {}
 
     def encode(self, value: Any, path: str) -> Any:
@@ -156,23 +122,16 @@ class Encoder:
             return self._array(value, path)
         if exact in (Tensor, nn.Parameter):
             return self._tensor(value, path)
-        if isinstance(value, nn.Module) and self._knows(exact):
-            return self._layer(value, path)
-        if exact is functools.partial:
-            return self._partial(value, path)
-        if exact in (np.random.Generator, np.random.RandomState):
-            return self._generator(value, path)
-        if _is_record(exact) and self._knows(exact):
-            return self._record(value, path)
-        if _is_callable(value) and self._knows(value):
-            return {"kind": "callable", "name": _name(value)}
+        if name := _name(exact, _LAYERS):
+            return self._layer(value, name, path)
+        if name := _name(exact, _RECORDS):
+            fields = [field.name for field in dataclasses.fields(value)]
+            arguments = self._values({field: getattr(value, field) for field in fields}, path)
+            return {"kind": "record", "name": name, "arguments": arguments}
         raise ValueError(
             f"{path} cannot be saved, got {value!r} of {exact.__module__}.{exact.__qualname__}: "
             f"a file holds {_ACCEPTED}"
         )
-
-    def _knows(self, value: Any) -> bool:
-        return self._known.get(_name(value)) is value
 
     def _items(self, values: Any, path: str) -> list[Any]:
         return [self.encode(value, f"{path}.{index}") for index, value in enumerate(values)]
@@ -215,7 +174,7 @@ class Encoder:
         self._parameters[id(tensor)] = stored["name"]
         return {"kind": "parameter", **stored, "trainable": tensor.requires_grad}
 
-    def _layer(self, layer: nn.Module, path: str) -> dict[str, Any]:
+    def _layer(self, layer: nn.Module, name: str, path: str) -> dict[str, Any]:
         """Take a layer apart as pickle does; its constructor, which may draw, need not run."""
         own = {name: vars(layer)[name] for name in vars(layer).keys() - _OF_EVERY_MODULE}
         parts = {
@@ -224,43 +183,21 @@ class Encoder:
             "buffers": layer._buffers,
             "layers": layer._modules,
         }
-        named = {name: self._values(part, path) for name, part in parts.items() if part}
-        return {"kind": "layer", "name": _name(type(layer)), "training": layer.training, **named}
+        encoded = {part: self._values(values, path) for part, values in parts.items() if values}
+        return {"kind": "layer", "name": name, "training": layer.training, **encoded}
 
-    def _record(self, record: Any, path: str) -> dict[str, Any]:
-        is_dataclass = dataclasses.is_dataclass(record)
-        names = (
-            [field.name for field in dataclasses.fields(record)] if is_dataclass else vars(record)
-        )
-        values = {name: getattr(record, name) for name in names}
-        arguments = self._values(values, path)
-        return {"kind": "record", "name": _name(type(record)), "arguments": arguments}
 
-    def _partial(self, partial: functools.partial[Any], path: str) -> dict[str, Any]:
-        return {
-            "kind": "partial",
-            "function": self.encode(partial.func, path),
-            "arguments": self._items(partial.args, path),
-            "keywords": self._values(partial.keywords, path),
-        }
+def _find(name: str, known: Mapping[str, type]) -> Any:
+    if name not in known:
+        raise ValueError(f"it names {name!r}, which this version does not know")
+    return known[name]
 
-    def _generator(
-        self, generator: np.random.Generator | np.random.RandomState, path: str
-    ) -> dict[str, Any]:
-        if isinstance(generator, np.random.RandomState):
-            state: Any = generator.get_state(legacy=False)
-        else:
-            state = generator.bit_generator.state
-        if state["bit_generator"] not in _BIT_GENERATORS:
-            raise ValueError(
-                f"{path} cannot be saved, got a generator of {state['bit_generator']!r}: "
-                f"accepted are {', '.join(_BIT_GENERATORS)}"
-            )
-        return {
-            "kind": "generator",
-            "legacy": isinstance(generator, np.random.RandomState),
-            "state": self.encode(dict(state), path),
-        }
+
+def _scalar(dtype: str, value: Any) -> np.generic:
+    if dtype not in _SCALARS:
+        raise ValueError(f"it names {dtype!r}, which is no type of numbers")
+    scalar: np.generic = np.dtype(dtype).type(value)
+    return scalar
 
 
 class Decoder:
@@ -274,7 +211,6 @@ class Decoder:
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-        self._known = _known()
         self._parameters: dict[str, nn.Parameter] = {}
 
     def decode(self, node: Any) -> Any:
@@ -287,35 +223,22 @@ class Decoder:
             "float": lambda: float(node["value"]),
             "tuple": lambda: tuple(self.decode(node["items"])),
             "dict": lambda: self.decode_values(node["items"]),
-            "scalar": lambda: _SCALARS[node["dtype"]](self.decode(node["value"])),
+            "scalar": lambda: _scalar(node["dtype"], self.decode(node["value"])),
             "text array": lambda: self._text_array(node),
             "array": lambda: self._array(node),
             "tensor": lambda: self._load(node),
             "parameter": lambda: self._parameter(node),
             "shared parameter": lambda: self._parameters[node["name"]],
             "layer": lambda: self._layer(node),
-            "record": lambda: self._find(node["name"], _is_record)(
+            "record": lambda: _find(node["name"], _RECORDS)(
                 **self.decode_values(node["arguments"])
             ),
-            "callable": lambda: self._find(node["name"], _is_callable),
-            "partial": lambda: functools.partial(
-                self.decode(node["function"]),
-                *self.decode(node["arguments"]),
-                **self.decode_values(node["keywords"]),
-            ),
-            "generator": lambda: self._generator(node),
         }
         return kinds[node["kind"]]()
 
     def decode_values(self, nodes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of a JSON object that is not a kind itself."""
         return {name: self.decode(node) for name, node in nodes.items()}
-
-    def _find(self, name: str, accepts: Any) -> Any:
-        found = self._known.get(name)
-        if found is None or not accepts(found):
-            raise ValueError(f"it names {name!r}, which this version does not know")
-        return found
 
     def _load(self, node: Mapping[str, Any]) -> Tensor:
         tensor = self._tensors[node["name"]]
@@ -340,7 +263,7 @@ class Decoder:
         return parameter
 
     def _layer(self, node: Mapping[str, Any]) -> nn.Module:
-        kind = self._find(node["name"], _is_layer)
+        kind = _find(node["name"], _LAYERS)
         layer: nn.Module = kind.__new__(kind)
         nn.Module.__init__(layer)
         attributes = self.decode_values(node.get("attributes", {}))
@@ -357,15 +280,3 @@ class Decoder:
         layer.training = node["training"]
         _check_reach(layer)
         return layer
-
-    def _generator(self, node: Mapping[str, Any]) -> np.random.Generator | np.random.RandomState:
-        state = self.decode(node["state"])
-        if state["bit_generator"] not in _BIT_GENERATORS:
-            raise ValueError(f"it names {state['bit_generator']!r}, which is no bit generator")
-        bits = getattr(np.random, state["bit_generator"])(0)
-        if node["legacy"]:
-            generator = np.random.RandomState(bits)
-            generator.set_state(state)
-            return generator
-        bits.state = state
-        return np.random.Generator(bits)

@@ -1,0 +1,283 @@
+"""From rows to a signed distance: scaling, margin and domain, a start, then Algorithm 2."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from pyod_lipocc._chunks import chunks
+from pyod_lipocc._isolation import one_thread
+from pyod_lipocc._random import reproducible_convolutions, torch_generator
+from pyod_lipocc.domains import Domain
+from pyod_lipocc.lipschitz import (
+    NearestSubspace,
+    OrthogonalConv2d,
+    ReshapedConv2d,
+    parameter_groups,
+    polish,
+)
+from pyod_lipocc.recipe import Recipe, Training
+from pyod_lipocc.signed_distance import SignedDistance
+from pyod_lipocc.training import History, LinearDecay, ProgressBar, train
+from pyod_lipocc.trimming import inliers
+from pyod_lipocc.units import Scaling
+
+__all__ = ["Learned", "continue_learning", "learn", "training_scores"]
+
+Rows = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+_MANY_WEIGHTS = 2**19  # three layers of 512: below, a second thread costs more than it brings
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """The result of learning.
+
+    Attributes
+    ----------
+    distance : SignedDistance
+    history : History
+    own : ndarray of int
+        Rows that the network holds, and that it can leave out of their own score.
+    """
+
+    distance: SignedDistance
+    history: History
+    own: npt.NDArray[np.intp]
+
+
+def learn(X: Rows, recipe: Recipe, rng: np.random.Generator) -> Learned:
+    """Learn the signed distance to the support of rows.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    recipe : Recipe
+    rng : numpy.random.Generator
+        Draws all that is random.
+
+    Returns
+    -------
+    learned : Learned
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the rows, the domain or the network do not go together.
+    FloatingPointError
+        If training diverges.
+    """
+    scaling = Scaling.fit(X, standardize=recipe.standardize)
+    margin = recipe.margin(X, scaling, rng)
+    domain = recipe.domain(X, scaling, margin)
+    seen = _choose(len(X), recipe.n_seen(*X.shape), rng)
+    rows = _to_tensor(X, seen, scaling)
+    start = np.sort(rng.choice(len(rows), size=recipe.n_start(*rows.shape), replace=False))
+    normal = _normal(rows, recipe.contamination, rng)
+    with one_thread:
+        network = recipe.network(
+            X.shape[1],
+            torch_generator(rng),
+            rows=rows[start],
+            normal=normal[start],
+            margin=scaling.length_to_network(margin),
+            contamination=recipe.contamination,
+        )
+    network = network.to(recipe.device)
+    training = _training(network, scaling, margin, domain, recipe)
+    history = _train(network, rows, normal.nonzero().squeeze(1), training, recipe, rng)
+    leaves_out = any(layer.leave_one_out for layer in _components(network))
+    own = seen[start] if leaves_out else seen[:0]
+    return Learned(SignedDistance(network, scaling, margin, domain), history, own)
+
+
+def continue_learning(
+    distance: SignedDistance, X: Rows, recipe: Recipe, rng: np.random.Generator
+) -> Learned:
+    """Train a copy of a signed distance with one pass over rows.
+
+    The scaling stays, the domain grows where the rows need it, and the learning rate is the first
+    of the schedule.
+
+    Parameters
+    ----------
+    distance : SignedDistance
+    X : ndarray of shape (n, d)
+    recipe : Recipe
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    learned : Learned
+        With the history of this pass.
+
+    Raises
+    ------
+    FloatingPointError
+        If training diverges.
+    """
+    scaling, domain = distance.scaling, distance.domain
+    for batch in chunks(X):
+        domain = domain.enclose(torch.from_numpy(scaling.to_scores(batch)))
+    network = copy.deepcopy(distance.network).to(recipe.device)
+    training = _training(network, scaling, distance.margin, domain, recipe)
+    rate = training.schedule(0.0)
+    training = replace(
+        training,
+        max_iter=math.ceil(len(X) / recipe.batch_size),
+        schedule=LinearDecay(rate, rate),
+    )
+    seen = _choose(len(X), recipe.n_seen(*X.shape), rng)
+    rows = _to_tensor(X, seen, scaling)
+    history = _train(network, rows, torch.arange(len(rows)), training, recipe, rng)
+    return Learned(replace(distance, network=network, domain=domain), history, seen[:0])
+
+
+def training_scores(
+    learned: Learned,
+    X: Rows,
+    held_out: npt.NDArray[np.intp],
+    *,
+    contamination: float,
+    verbose: int = 0,
+) -> Floats:
+    """Score the training rows as if they were new.
+
+    The network leaves the rows that it holds out of their own scores. A network that cannot do so
+    scores the rows that it has seen too low: the percentile of the rows that were held out of
+    training says by how much.
+
+    Parameters
+    ----------
+    learned : Learned
+    X : ndarray of shape (n, d)
+        All rows, `learned.own` among them.
+    held_out : ndarray of int
+        Rows that `learn` has not seen.
+    contamination : float
+        Share of the rows above the percentile.
+    verbose : int, default=0
+
+    Returns
+    -------
+    scores : ndarray of shape (n,)
+    """
+    distance, own = learned.distance, learned.own
+    with _threads_for(distance.network):
+        scores = distance.scores(X, verbose=verbose)
+        if len(own):
+            scores[own] = distance.scores(X[own], leave_own_out=True, verbose=verbose)
+    if not len(own) and len(held_out):
+        seen = np.delete(np.arange(len(X)), held_out)
+        unseen, lowered = (
+            np.quantile(scores[rows], 1 - contamination) for rows in (held_out, seen)
+        )
+        scores[seen] += max(unseen - lowered, 0.0)
+    return scores
+
+
+def _choose(n: int, size: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Draw sorted indices of rows; draw nothing where all rows are wanted."""
+    return np.sort(rng.choice(n, size=size, replace=False)) if size < n else np.arange(n)
+
+
+def _to_tensor(X: Rows, chosen: npt.NDArray[np.intp], scaling: Scaling) -> Tensor:
+    """Bring chosen rows to the network's units, in float32."""
+    rows = torch.empty(len(chosen), X.shape[1], dtype=torch.float32)
+    for batch, filled in zip(chunks(chosen), chunks(rows), strict=True):
+        filled.copy_(torch.from_numpy(scaling.to_network(X[batch])))
+    return rows
+
+
+def _normal(rows: Tensor, contamination: float, rng: np.random.Generator) -> Tensor:
+    """Tell which rows look normal: all where none may be an outlier."""
+    normal = torch.full((len(rows),), not contamination)
+    if contamination:
+        normal[inliers(rows.numpy(), contamination, rng)] = True
+    return normal
+
+
+def _components(network: nn.Module) -> list[NearestSubspace]:
+    """Return the layers that builders fit to rows; a network with one of them starts from rows."""
+    return [module for module in network.modules() if isinstance(module, NearestSubspace)]
+
+
+def _training(
+    network: nn.Module, scaling: Scaling, margin: float, domain: Domain, recipe: Recipe
+) -> Training:
+    """Resolve the training in units of the network."""
+    return recipe.training(
+        bool(_components(network)),
+        scaling.length_to_network(margin),
+        scaling.domain_to_network(domain).to(torch.float32, recipe.device),
+    )
+
+
+def _threads_for(network: nn.Module) -> AbstractContextManager[None]:
+    """Return a context in which torch uses one thread, unless the network keeps several busy.
+
+    Threads that share operations of some microseconds wait for each other most of the time, and for
+    the scheduler where other processes hold the cores. A network that starts from rows trains for
+    few steps of such operations. The rule looks at the network only, so that a fit gives the same
+    bits on a busy machine.
+    """
+    kinds = (nn.Conv2d, ReshapedConv2d, OrthogonalConv2d)
+    convolves = any(isinstance(module, kinds) for module in network.modules())
+    n_weights = sum(weight.numel() for weight in network.parameters())
+    busy = convolves or n_weights >= _MANY_WEIGHTS
+    return nullcontext() if busy and not _components(network) else one_thread
+
+
+@reproducible_convolutions()
+def _train(
+    network: nn.Module,
+    rows: Tensor,
+    members: Tensor,
+    training: Training,
+    recipe: Recipe,
+    rng: np.random.Generator,
+) -> History:
+    """Run Algorithm 2 on the network in float32, in place; leave the network in float64."""
+    device = recipe.device
+    network.float().train()
+    optimizer = recipe.optimizer(parameter_groups(network))
+    generator = torch_generator(rng, device)
+    callbacks = [copy.copy(callback) for callback in recipe.callbacks]
+    with _threads_for(network):
+        history = train(
+            network,
+            _batches(rows.to(device), members.to(device), recipe.batch_size, generator),
+            optimizer=optimizer,
+            callbacks=[*callbacks, *([ProgressBar()] if recipe.verbose else [])],
+            generator=generator,
+            **vars(training),
+        )
+        if not all(weight.isfinite().all() for weight in network.parameters()):
+            raise FloatingPointError(
+                "training has diverged: weights are not finite. Lower learning_rate "
+                f"(got {recipe.learning_rate!r}), or check the network if it is your own"
+            )
+        network.zero_grad(set_to_none=True)
+        polish(network.double().eval())
+    return history
+
+
+def _batches(
+    rows: Tensor, members: Tensor, batch_size: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Draw independent members of the rows for ever."""
+    while True:
+        drawn = torch.randint(
+            len(members), (batch_size,), generator=generator, device=generator.device
+        )
+        yield rows[members[drawn]]

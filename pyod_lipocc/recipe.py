@@ -1,0 +1,415 @@
+"""The parameters of a detector with "auto" resolved: one rule for all data, never from labels."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from pyod_lipocc._checks import check_device
+from pyod_lipocc._chunks import chunks
+from pyod_lipocc.domains import Ball, Box, Domain
+from pyod_lipocc.lipschitz import conv, conv_deep, dense
+from pyod_lipocc.losses import Loss, hkr
+from pyod_lipocc.negatives import (
+    ImageAugmentation,
+    LocalNoise,
+    Mixture,
+    Proposal,
+    shuffled_marginals,
+    uniform,
+)
+from pyod_lipocc.sampler import Sampler, newton_raphson
+from pyod_lipocc.starts import inscribed_balls, nearest_subspace
+from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
+from pyod_lipocc.training import Callback, LinearDecay, Schedule, check_unwrapped
+from pyod_lipocc.units import Scaling
+
+__all__ = ["NETWORKS", "OPTIMIZERS", "Recipe", "Training"]
+
+Builder = Callable[..., torch.nn.Module]
+Rows = npt.NDArray[Any]
+
+NETWORKS: dict[str, Builder] = {
+    "dense": dense,
+    "conv": conv,
+    "conv-deep": conv_deep,
+    "nearest-subspace": nearest_subspace,
+    "inscribed-balls": inscribed_balls,
+}
+"""Builders by name."""
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": StiefelAdam,
+    # "Default hyper-parameters" of the paper are those of Keras.
+    "rmsprop": partial(StiefelRMSprop, alpha=0.9, eps=1e-7),
+}
+"""Optimisers by name."""
+
+_AUTO_NETWORK = "nearest-subspace"
+_SHARE_UNDER_A_THRESHOLD_OBJECT = 0.1  # PyOD's default contamination
+_MARGIN_OF_THE_PAPER = 0.05
+_QUERIES, _REFERENCES = 512, 8192  # rows compared for the margin
+_RADIUS = 1.5  # of the domain, in distances of the farthest row from the mean
+_PIXEL_NOISE = 0.05  # share of the range of the pixels
+_TRAINING_NUMBERS = 2**25  # float32 numbers held for training
+_TRIMMED_ROWS = 2**16  # rows searched for outliers: each is compared with thousands
+_START_OF_TABLES, _START_OF_IMAGES = 4096, 8192  # rows that a network may start from
+_START_OF_CLEAN_TABLES, _START_NUMBERS = 16384, 2**17
+
+
+@dataclass(frozen=True)
+class Training:
+    """The arguments of `training.train` that depend on the network.
+
+    Attributes
+    ----------
+    max_iter, n_newton_steps, n_warmup_steps : int
+    schedule, sampler, negatives, loss : callable
+    margin : float
+        m, in units of the network.
+    domain : Domain
+        B, in units of the network.
+    """
+
+    max_iter: int
+    n_newton_steps: int
+    n_warmup_steps: int
+    schedule: Schedule
+    sampler: Sampler
+    negatives: Proposal
+    loss: Loss
+    margin: float
+    domain: Domain
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to learn from rows.
+
+    Every choice that depends on the rows is a callable. The callable is a constant where the user
+    has given a value.
+
+    Attributes
+    ----------
+    standardize : bool
+    image_shape : tuple of int or None
+    contamination : float
+        Share of the rows that may be outliers; 0 where the rows are clean.
+    margin : callable
+        ``(X, scaling, rng) -> float``, in the units of the scores.
+    domain : callable
+        ``(X, scaling, margin) -> Domain``, in the units of the scores.
+    network : callable
+        ``(n_features, generator, **of_rows) -> torch.nn.Module``, untrained.
+    leaves_own_rows_out : bool
+        Whether the network can leave a training row out of the score of that row.
+    training : callable
+        ``(starts_from_rows, margin, domain) -> Training``, in the units of the network.
+    optimizer : callable
+    learning_rate : object
+        As given, for messages.
+    batch_size : int
+    callbacks : tuple of Callback
+    device : torch.device
+    verbose : int
+    """
+
+    standardize: bool
+    image_shape: tuple[int, ...] | None
+    contamination: float
+    margin: Callable[[Rows, Scaling, np.random.Generator], float]
+    domain: Callable[[Rows, Scaling, float], Domain]
+    network: Builder
+    leaves_own_rows_out: bool
+    training: Callable[[bool, float, Domain], Training]
+    optimizer: Callable[..., torch.optim.Optimizer]
+    learning_rate: Any
+    batch_size: int
+    callbacks: tuple[Callback, ...]
+    device: torch.device
+    verbose: int
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Recipe:
+        """Resolve the parameters of `LipOCC`.
+
+        Parameters
+        ----------
+        parameters : mapping of str to object
+            Checked: see `_parameters.check_parameters`.
+
+        Returns
+        -------
+        recipe : Recipe
+
+        Raises
+        ------
+        ValueError
+            If torch cannot use the device here.
+        """
+        p = parameters
+        shape = None if p["image_shape"] is None else tuple(p["image_shape"])
+        builder = _builder(p["network"])
+        optimizer = p["optimizer"]
+        return cls(
+            standardize=p["standardize"],
+            image_shape=shape,
+            contamination=0.0 if p["novelty"] else share_of_outliers(p["contamination"]),
+            margin=_half_spacing if _is_auto(p["margin"]) else _constant(float(p["margin"])),
+            domain=(
+                partial(_around_the_rows, image_shape=shape)
+                if _is_auto(p["domain"])
+                else partial(_that_contains, p["domain"])
+            ),
+            network=partial(build, p["network"], image_shape=p["image_shape"]),
+            leaves_own_rows_out=_leaves_own_rows_out(builder, shape),
+            training=partial(_training, p),
+            optimizer=OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer,
+            learning_rate=p["learning_rate"],
+            batch_size=p["batch_size"],
+            callbacks=tuple(p["callbacks"] or ()),
+            device=check_device(p["device"]),
+            verbose=p["verbose"],
+        )
+
+    def n_seen(self, n: int, d: int) -> int:
+        """Return how many of n rows of width d training sees: memory and time are bounded."""
+        most = max(_TRAINING_NUMBERS // d, 1)
+        return min(n, most, _TRIMMED_ROWS) if self.contamination else min(n, most)
+
+    def n_start(self, n: int, d: int) -> int:
+        """Return how many of n rows of width d a network may start from.
+
+        A distance to a clean row of few features costs less, and clean rows are not compared in
+        pairs, so clean tables start from more rows.
+        """
+        if self.image_shape is not None:
+            return min(n, _START_OF_IMAGES)
+        if self.contamination:
+            return min(n, _START_OF_TABLES)
+        cheap = min(_START_NUMBERS // d, _START_OF_CLEAN_TABLES)
+        return min(n, max(_START_OF_TABLES, cheap))
+
+
+def share_of_outliers(contamination: Any) -> float:
+    """Return contamination as a number; PyOD's default where an object finds the threshold."""
+    is_share = isinstance(contamination, Real)
+    return float(contamination) if is_share else _SHARE_UNDER_A_THRESHOLD_OBJECT
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str)  # "auto" is the only text that passes the checks
+
+
+def _constant(value: Any) -> Callable[..., Any]:
+    return lambda *_: value
+
+
+def _half_spacing(X: Rows, scaling: Scaling, rng: np.random.Generator) -> float:
+    """Return half the median distance of a row to its nearest other row, as a margin.
+
+    Two rows closer than 2 m cannot both be a margin away from a boundary between them, so m is as
+    large as the spacing of the data allows. Where all rows coincide, m is the paper's 0.05 in units
+    of the network.
+    """
+    rows = rng.choice(len(X), size=min(len(X), _REFERENCES), replace=False)
+    references = scaling.to_network(X[np.sort(rows)])
+    neighbours = NearestNeighbors(n_neighbors=min(2, len(rows))).fit(references)
+    distances = neighbours.kneighbors(references[:: -(-len(rows) // _QUERIES)])[0][:, -1]
+    apart = distances[distances > 1e-6]
+    margin = float(np.median(apart)) / 2 if len(apart) else _MARGIN_OF_THE_PAPER
+    return margin * scaling.unit
+
+
+def _around_the_rows(
+    X: Rows, scaling: Scaling, margin: float, image_shape: Sequence[int] | None
+) -> Domain:
+    """Return a ball around the rows, or the range of the pixels.
+
+    The ball has the mean of the rows as its centre. Its radius is one and a half times the distance
+    of the farthest row, plus two margins: the paper's ball of radius 5 around standardised data in
+    the plane, for any data. The domain of images is the paper's: all images whose pixels lie
+    between the smallest and the largest pixel of X.
+    """
+    if image_shape is not None:
+        low = min(scaling.to_scores(rows).min() for rows in chunks(X))
+        high = max(scaling.to_scores(rows).max() for rows in chunks(X))
+        return Box(low, high).expand(X.shape[1])
+    farthest = max(np.linalg.norm(scaling.to_network(rows), axis=1).max() for rows in chunks(X))
+    radius = _RADIUS * scaling.unit * farthest + 2 * margin
+    return Ball(radius, 0.0 if scaling.standardized else scaling.location).expand(X.shape[1])
+
+
+def _that_contains(domain: Domain, X: Rows, scaling: Scaling, margin: float) -> Domain:
+    """Return the domain given, of the width of X; raise ValueError if a row lies outside."""
+    expanded = domain.expand(X.shape[1])
+    for rows in chunks(X):
+        points = torch.as_tensor(scaling.to_scores(rows), dtype=torch.float64)
+        outside = int((~expanded.contains(points)).sum())
+        if outside:
+            units = "standardised units" if scaling.standardized else "the units of X"
+            raise ValueError(
+                f"domain must contain the data, got {expanded!r} with {outside} of {len(rows)} "
+                f"rows outside, in {units}: widen it, or use domain='auto'"
+            )
+    return expanded
+
+
+def _builder(network: Any) -> Any:
+    """Return the builder that a name stands for; a builder or a module stands for itself."""
+    if not isinstance(network, str):
+        return network
+    return NETWORKS[_AUTO_NETWORK if network == "auto" else network]
+
+
+def _leaves_own_rows_out(builder: Any, image_shape: Sequence[int] | None) -> bool:
+    """Tell whether `starts.nearest_subspace` will have the rows themselves as centres."""
+    keywords: dict[str, Any] = {"image_shape": image_shape}
+    while isinstance(builder, partial):
+        builder, keywords = builder.func, builder.keywords | keywords
+    of_tables = keywords["image_shape"] is None and not keywords.get("n_components")
+    return builder is nearest_subspace and of_tables
+
+
+def build(
+    network: Any,
+    n_features: int,
+    generator: torch.Generator,
+    *,
+    image_shape: Sequence[int] | None,
+    **of_rows: Any,
+) -> torch.nn.Module:
+    """Return an untrained network: by name, by a builder, or as a copy of a module.
+
+    Parameters
+    ----------
+    network : str, torch.nn.Module or callable
+        As the parameter of `LipOCC`.
+    n_features : int
+    generator : torch.Generator
+        Handed to the builder.
+    image_shape : tuple of int or None
+        Handed to a builder that takes it and has no value of its own.
+    **of_rows
+        `rows`, `normal`, `margin` and `contamination`, handed to a builder that takes them.
+
+    Returns
+    -------
+    network : torch.nn.Module
+
+    Raises
+    ------
+    TypeError
+        If the builder does not return a torch module.
+    ValueError
+        If the network cannot be trained on rows of this width; if a builder needs an `image_shape`
+        and there is none.
+    """
+    if isinstance(network, torch.nn.Module):
+        _check_network(network, n_features)
+        return copy.deepcopy(network)
+    builder = _builder(network)
+    taken = inspect.signature(builder).parameters
+    needed = {key for key, one in taken.items() if one.default is inspect.Parameter.empty}
+    if "image_shape" in needed and image_shape is None:
+        raise ValueError(
+            "image_shape must be (height, width) or (channels, height, width) of the images "
+            f"that the rows are for network={network!r}, got None"
+        )
+    given = {"image_shape": image_shape, **of_rows}
+    fixed = getattr(builder, "keywords", {})  # of functools.partial
+    keywords = {key: given[key] for key in given if key in taken and key not in fixed}
+    built: torch.nn.Module = builder(n_features, generator=generator, **keywords)
+    _check_network(built, n_features)
+    return built
+
+
+def _check_network(network: Any, n_features: int) -> None:
+    """Raise TypeError or ValueError unless the network can be trained on rows of this width."""
+    required = "network must be a torch.nn.Module that maps (n, d) to (n, 1) or (n,)"
+    if not isinstance(network, torch.nn.Module):
+        raise TypeError(f"{required}, got {network!r}")
+    check_unwrapped(network)
+    if next(network.parameters(), None) is None:
+        raise ValueError(f"{required} and has parameters, got {network!r}")
+    try:
+        with torch.no_grad():
+            shape = tuple(copy.deepcopy(network).float()(torch.zeros(2, n_features)).shape)
+    except RuntimeError as error:
+        raise ValueError(f"{required}, here of d = {n_features} columns, got {error}") from error
+    if shape not in ((2,), (2, 1)):
+        raise ValueError(
+            f"{required}, got an output of shape {shape} for an input of shape (2, {n_features})"
+        )
+
+
+def _training(
+    p: Mapping[str, Any], starts_from_rows: bool, margin: float, domain: Domain
+) -> Training:
+    """Resolve the parameters of the training; margin and domain are in units of the network.
+
+    A network that starts from rows is a distance function: one Newton step reaches the level, and
+    few small steps of training suffice. Of a rate that falls from r to 0, n steps of Adam move a
+    parameter by about r n / 2 at most, so no centre and no radius of such a network leaves its
+    place by more than half a margin.
+    """
+    if starts_from_rows:
+        max_iter, n_newton_steps = 50, 1
+        schedule = LinearDecay(min(1e-3, margin / 50), 0.0)
+        sampler: Sampler = partial(newton_raphson, level=-1.5)
+    else:
+        max_iter, n_newton_steps = 1000, 4
+        schedule = LinearDecay(5e-3, 0.0)
+        sampler = newton_raphson
+    rate = p["learning_rate"]
+    if isinstance(rate, Real):
+        schedule = LinearDecay(rate, rate)  # type: ignore[arg-type]
+    return Training(
+        max_iter=max_iter if _is_auto(p["max_iter"]) else p["max_iter"],
+        n_newton_steps=n_newton_steps if _is_auto(p["n_newton_steps"]) else p["n_newton_steps"],
+        n_warmup_steps=p["n_warmup_steps"],
+        schedule=rate if callable(rate) else schedule,
+        sampler=sampler if _is_auto(p["sampler"]) else p["sampler"],
+        negatives=(
+            _negatives(p, starts_from_rows, margin, domain)
+            if _is_auto(p["negatives"])
+            else p["negatives"]
+        ),
+        loss=partial(hkr, margin=margin, regularization=p["regularization"]),
+        margin=margin,
+        domain=domain,
+    )
+
+
+def _negatives(
+    p: Mapping[str, Any], starts_from_rows: bool, margin: float, domain: Domain
+) -> Proposal:
+    """Return Q0 by the kind of the data.
+
+    ================================== ==========================================================
+    images, a network that starts      one in ten uniform; the others images of the batch, rotated,
+    from them                          flipped and mixed
+    images, other networks             uniform: these networks would take the brightness of mixed
+                                       images for the difference
+    clean tables                       a third each uniform, noise of m to 100 m around the rows,
+                                       and shuffled marginals
+    contaminated tables                uniform: negatives near the rows would be near outliers too
+    ================================== ==========================================================
+    """
+    if p["image_shape"] is not None and starts_from_rows:
+        side = float(domain.high.max() - domain.low.min()) if isinstance(domain, Box) else 1.0
+        augmented = ImageAugmentation(tuple(p["image_shape"]), noise=_PIXEL_NOISE * side)
+        return Mixture((uniform, augmented), (0.1, 0.9))
+    if p["image_shape"] is None and p["novelty"]:
+        return Mixture((uniform, LocalNoise(margin, 100 * margin), shuffled_marginals))
+    return uniform

@@ -1,0 +1,168 @@
+"""Where a label becomes 1: by contamination, at the boundary, calibrated, or at a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from pyod_lipocc._checks import check_number
+from pyod_lipocc._parameters import ThresholdName
+from pyod_lipocc.conformal import conformal_threshold, minimum_calibration
+from pyod_lipocc.signed_distance import SignedDistance
+
+__all__ = ["Labelling", "ThresholdRule", "hold_out"]
+
+Floats = npt.NDArray[np.float64]
+
+_FEWEST_TO_HOLD_OUT = 1000
+_MOST_HELD_OUT = 1000
+
+
+class Labelling(NamedTuple):
+    """A threshold and the labels that it gives.
+
+    Attributes
+    ----------
+    threshold : float
+        Rows with a greater score have the label 1.
+    labels : ndarray of int of shape (n,)
+        Of the training rows.
+    """
+
+    threshold: float
+    labels: npt.NDArray[np.int_]
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    """How the threshold follows from the training scores.
+
+    Attributes
+    ----------
+    threshold : {"contamination", "boundary", "conformal"} or float
+        PyOD's percentile; 0, the boundary of the support; the largest threshold that held-out rows
+        allow; or the threshold itself.
+    contamination : float or threshold object
+    alpha, attack_radius : float
+        Of "conformal".
+    """
+
+    threshold: ThresholdName | float
+    contamination: Any
+    alpha: float
+    attack_radius: float
+
+    def __post_init__(self) -> None:
+        names = get_args(ThresholdName)
+        if not (isinstance(self.threshold, str) and self.threshold in names):
+            accepted = f"or one of {', '.join(map(repr, names))}"
+            check_number("threshold", self.threshold, accepted, lambda number: True)
+
+    def label(
+        self, scores: Floats, calibration_scores: Floats, distance: SignedDistance
+    ) -> Labelling:
+        """Label the training rows.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n,)
+        calibration_scores : ndarray of shape (n_held_out,)
+            Of the rows held out of training.
+        distance : SignedDistance
+            Its Lipschitz constant bounds the effect of attacks.
+
+        Returns
+        -------
+        labelling : Labelling
+
+        Raises
+        ------
+        ValueError
+            If too few rows were held out for `alpha`.
+        """
+        if self.threshold == "contamination" and not isinstance(self.contamination, Real):
+            self.contamination.fit(scores.copy())
+            labels = self.contamination.labels_
+            return Labelling(
+                _threshold_of_object(self.contamination.thresh_, scores, labels), labels
+            )
+        if self.threshold == "contamination":
+            value = float(np.percentile(scores, 100 * (1 - self.contamination)))
+        elif self.threshold == "boundary":
+            value = 0.0
+        elif self.threshold == "conformal":
+            value = self._conformal(calibration_scores, distance)
+        else:
+            value = float(self.threshold)
+        return Labelling(value, (scores > value).astype(int))
+
+    def _conformal(self, calibration_scores: Floats, distance: SignedDistance) -> float:
+        found, least = len(calibration_scores), minimum_calibration(self.alpha)
+        if found < least:
+            raise ValueError(
+                f"alpha={self.alpha!r} needs at least {least} rows held out of training, "
+                f"got {found}: a fit with threshold='conformal' holds out a quarter of the "
+                "rows, or as many as alpha needs"
+            )
+        return conformal_threshold(
+            calibration_scores,
+            self.alpha,
+            radius=self.attack_radius,
+            lipschitz_constant=distance.lipschitz_constant,
+        )
+
+
+def hold_out(
+    n: int, rule: ThresholdRule, leaves_own_rows_out: bool, rng: np.random.Generator
+) -> npt.NDArray[np.intp]:
+    """Choose the rows that are not trained on, for a threshold that new rows will respect.
+
+    ======================================= ===================================================
+    "conformal"                             a quarter of the rows, or as many as `alpha` needs
+    a network that leaves own rows out      none
+    fewer than 1,000 rows                   none
+    otherwise                               a twentieth, at most 1,000
+    ======================================= ===================================================
+
+    Parameters
+    ----------
+    n : int
+    rule : ThresholdRule
+    leaves_own_rows_out : bool
+        Whether the network can leave a row that it holds out of the score of that row.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    held_out : ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows for "conformal".
+    """
+    if rule.threshold == "conformal":
+        least = minimum_calibration(rule.alpha)
+        if n <= least:
+            raise ValueError(
+                f"alpha={rule.alpha!r} needs at least {least + 1} rows for "
+                f"threshold='conformal', {least} of them to calibrate it, got {n}"
+            )
+        return rng.permutation(n)[: max(least, n // 4)]
+    if leaves_own_rows_out or n < _FEWEST_TO_HOLD_OUT:
+        return np.empty(0, dtype=np.intp)
+    return rng.permutation(n)[: min(n // 20, _MOST_HELD_OUT)]
+
+
+def _threshold_of_object(threshold: Any, scores: Floats, labels: npt.NDArray[np.int_]) -> float:
+    """Return the threshold of an object in the units of the scores.
+
+    PyThresh's own is in units of its own or None, and PyOD overwrites a 0 by the share of outliers.
+    """
+    if threshold is not None and np.array_equal(scores > threshold, labels):
+        return float(threshold)
+    return float(scores[labels == 0].max(initial=scores.min()))
