@@ -129,12 +129,12 @@ def test_too_few_scores_say_how_many_are_needed(alpha, needed):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([1.0, 2.0], 0.0), "alpha must be a number between 0 and 1, both excluded, got 0"),
+        (([1.0, 2.0], 0.0), "alpha must be a finite number between 0 and 1, both excluded, got 0"),
         (([1.0, 2.0], 1), "alpha must be .* got 1"),
         (([1.0, 2.0], math.nan), "alpha must be .* got nan"),
-        (([], 0.5), r"scores must be a non-empty list of real numbers, got float64 of \(0,\)"),
-        (([[1.0]], 0.5), r"scores must be .* \(1, 1\)"),
-        ((["a"], 0.5), "scores must be a non-empty list of real numbers"),
+        (([], 0.5), r"scores must not be empty, got the shape \(0,\)"),
+        (([[1.0]], 0.5), r"scores must have 1 dimensions, got the shape \(1, 1\)"),
+        ((["a"], 0.5), "scores must hold real numbers, got dtype <U1"),
         (([1.0, math.inf], 0.5), "scores must be finite"),
     ],
 )
