@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyod_lipocc._checks import check_integer
 from pyod_lipocc._random import unit_vectors
 
 __all__ = ["Cuboid", "Shape", "Shells", "Surface", "Torus", "unit_shapes"]
 
 Floats = NDArray[np.float64]
 
-_SURROUNDINGS = 1.5  # what a window shows beyond the bounding box
+_SURROUNDINGS = 1.5  # between the bounding box and a window
 
 
 class Shape(abc.ABC):
@@ -29,9 +29,9 @@ class Shape(abc.ABC):
     @property
     @abc.abstractmethod
     def window(self) -> tuple[Floats, Floats]:
-        """Lower and upper corner, each of shape (d,), of a box to look at the shape in.
+        """Lower and upper corner, each of shape (d,), of a box that reaches 1.5 beyond the shape.
 
-        It reaches 1.5 beyond the shape, so that the signed distance can be learned in it.
+        A signed distance can be learned in the box, and measured.
         """
 
     def sample(self, n_samples: int, generator: np.random.Generator) -> Floats:
@@ -52,7 +52,8 @@ class Shape(abc.ABC):
         ValueError
             If `n_samples` is not an int >= 1.
         """
-        return self._sample(_count(n_samples), generator)
+        check_integer("n_samples", n_samples, 1)
+        return self._sample(int(n_samples), generator)
 
     def sample_surface(
         self, n_samples: int, generator: np.random.Generator
@@ -61,9 +62,8 @@ class Shape(abc.ABC):
 
         Parameters
         ----------
-        n_samples : int
-            At least 1.
-        generator : numpy.random.Generator
+        n_samples, generator
+            As in `sample`.
 
         Returns
         -------
@@ -74,9 +74,10 @@ class Shape(abc.ABC):
         Raises
         ------
         ValueError
-            If `n_samples` is not an int >= 1.
+            As `sample`.
         """
-        return self._sample_surface(_count(n_samples), generator)
+        check_integer("n_samples", n_samples, 1)
+        return self._sample_surface(int(n_samples), generator)
 
     def signed_distance(self, X: ArrayLike) -> Floats:
         """Return the l2 distance to the boundary, positive inside and negative outside.
@@ -153,9 +154,7 @@ class Shells(Shape):
         gaps = np.linalg.norm(points[:, None] - points, axis=2)[np.triu_indices(len(points), 1)]
         if gaps.min(initial=np.inf) <= 2 * outer:
             raise ValueError(f"centers must be more than {2 * outer} apart, got {gaps.min():.6g}")
-        object.__setattr__(self, "centers", points)
-        object.__setattr__(self, "outer", float(outer))
-        object.__setattr__(self, "inner", float(inner))
+        vars(self).update(centers=points, outer=float(outer), inner=float(inner))
 
     @property
     def n_features(self) -> int:
@@ -199,16 +198,16 @@ class Shells(Shape):
 class Cuboid(Shape):
     """Axis-aligned box around the origin, or a slab or prism without end along its last axes.
 
-    Along the axes without end, `sample` and `window` both go as far as the half width given: a
-    detector whose negatives stay in the window sees no boundary there.
+    Along the axes without end, `sample` and `window` both end at the half width. A detector whose
+    negatives stay in the window sees no boundary there.
 
     Parameters
     ----------
     half_widths : array-like of shape (d,)
         Positive.
     n_bounded : int or None, default=None
-        How many axes, from the first, have walls, ``1 <= n_bounded <= d``: 1 is the slab between
-        two planes. None: all.
+        Number of axes, from the first, that have walls: 1 makes a slab between two planes, None
+        gives walls to all.
 
     Raises
     ------
@@ -231,10 +230,8 @@ class Cuboid(Shape):
         if widths.ndim != 1 or not len(widths) or not ((widths > 0) & (widths < np.inf)).all():
             raise ValueError(f"half_widths must be d finite numbers > 0, got {half_widths!r}")
         walls = len(widths) if n_bounded is None else n_bounded
-        if not isinstance(walls, Integral) or not 1 <= walls <= len(widths):
-            raise ValueError(f"n_bounded must be an int from 1 to {len(widths)}, got {n_bounded!r}")
-        object.__setattr__(self, "half_widths", widths)
-        object.__setattr__(self, "n_bounded", int(walls))
+        check_integer("n_bounded", walls, 1, len(widths))
+        vars(self).update(half_widths=widths, n_bounded=int(walls))
 
     @property
     def n_features(self) -> int:
@@ -243,7 +240,7 @@ class Cuboid(Shape):
 
     @property
     def window(self) -> tuple[Floats, Floats]:
-        """Box that reaches 1.5 beyond the walls and ends with the samples elsewhere."""
+        """Box that reaches 1.5 beyond the walls, and ends with the samples where there are none."""
         high = self.half_widths.copy()
         high[: self.n_bounded] += _SURROUNDINGS
         return -high, high
@@ -252,7 +249,7 @@ class Cuboid(Shape):
         return generator.uniform(-self.half_widths, self.half_widths, (n, self.n_features))
 
     def _sample_surface(self, n: int, generator: np.random.Generator) -> tuple[Floats, Floats]:
-        areas = 1 / self.half_widths[: self.n_bounded]  # times the volume, which all faces share
+        areas = 1 / self.half_widths[: self.n_bounded]  # up to the volume, a common factor
         axis = generator.choice(self.n_bounded, size=n, p=areas / areas.sum())
         rows = np.arange(n)
         normals = np.zeros((n, self.n_features))
@@ -290,6 +287,7 @@ class Torus(Shape):
     array([ 0.5, -1.5, -1. ])
     """
 
+    n_features = 3
     major: float = 0.7
     minor: float = 0.3
 
@@ -299,11 +297,6 @@ class Torus(Shape):
                 "minor and major must be finite with 0 < minor < major, "
                 f"got minor={self.minor!r} and major={self.major!r}"
             )
-
-    @property
-    def n_features(self) -> int:
-        """Width of the points: 3."""
-        return 3
 
     @property
     def window(self) -> tuple[Floats, Floats]:
@@ -326,8 +319,8 @@ class Torus(Shape):
         n = len(radius)
         longitude, angle = generator.uniform(0.0, 2 * np.pi, (2, n))
         across = np.cos(angle)
-        # Volume grows outwards as 1 + across * radius / major: of each point and its mirror image
-        # in the tube's upright axis the outer one is drawn by that much more often.
+        # Volume grows outwards as 1 + across * radius / major. A point gives way to its mirror
+        # image in the tube's upright axis so often that both are as frequent as their volumes.
         mirrored = 2 * generator.random(n) > 1 + across * radius / self.major
         across = np.where(mirrored, -across, across)
         directions = np.column_stack(
@@ -342,12 +335,12 @@ class Torus(Shape):
 
 @dataclass(frozen=True)
 class Surface(Shape):
-    """The boundary of a shape as a set of its own: no point lies inside, its own have distance 0.
+    """The boundary of a shape as a set without an inside: its points have distance 0.
 
     Parameters
     ----------
     shape : Shape
-        `sample` draws from its boundary; normals and window are those of the shape.
+        The shape whose boundary, normals and window these are.
 
     Examples
     --------
@@ -378,7 +371,7 @@ class Surface(Shape):
 
 
 def unit_shapes(n_features: int) -> dict[str, Shape]:
-    """Return a shape of about unit size of every kind that there is in d dimensions.
+    """Return a shape of about unit size of every kind in d dimensions.
 
     Parameters
     ----------
@@ -400,8 +393,7 @@ def unit_shapes(n_features: int) -> dict[str, Shape]:
     >>> list(unit_shapes(3))
     ['ball', 'shell', 'two-balls', 'cuboid', 'slab', 'torus']
     """
-    if not isinstance(n_features, Integral) or n_features < 2:
-        raise ValueError(f"n_features must be an int >= 2, got {n_features!r}")
+    check_integer("n_features", n_features, 2)
     origin = np.zeros((1, n_features))
     apart = np.zeros((2, n_features))
     apart[:, 0] = [-1.5, 1.5]
@@ -415,9 +407,3 @@ def unit_shapes(n_features: int) -> dict[str, Shape]:
     if n_features == 3:
         shapes["torus"] = Torus()
     return shapes
-
-
-def _count(n_samples: int) -> int:
-    if not isinstance(n_samples, Integral) or n_samples < 1:
-        raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}")
-    return int(n_samples)
