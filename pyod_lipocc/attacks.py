@@ -13,10 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pyod_lipocc._isolation import gradients_possible, isolated
+from pyod_lipocc._checks import check_integer
+from pyod_lipocc._isolation import isolated
 from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
+from pyod_lipocc._scores import Score, check_points, value_and_gradient
 from pyod_lipocc.domains import Domain
-from pyod_lipocc.sampler import Score
 
 __all__ = ["nes_l2", "pgd_l2"]
 
@@ -157,8 +158,7 @@ def nes_l2(
 
 def _check(**counts: int) -> None:
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be an int >= 1, got {value!r}")
+        check_integer(name, value, 1)
 
 
 def _attack(
@@ -172,11 +172,7 @@ def _attack(
     random_state: RandomState,
 ) -> Tensor:
     """Run a search on every batch of rows, in one direction or both."""
-    if X.ndim != 2 or not X.is_floating_point():
-        raise ValueError(
-            f"X must be a matrix of floats (n, d), got {X.dtype} of shape {tuple(X.shape)}"
-        )
-    X = gradients_possible(X)
+    check_points(X)
     radii = torch.as_tensor(radius, dtype=X.dtype, device=X.device)
     if radii.ndim > 1 or not bool(((radii >= 0) & radii.isfinite()).all()):
         raise ValueError(f"radius must be one or n finite numbers >= 0, got {radius!r}")
@@ -246,11 +242,8 @@ def _project(z: Tensor, x: Tensor, radius: Tensor, domain: Domain | None) -> Ten
 def _gradient(
     objective: Score, z: Tensor, radius: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        values = objective(z)
-        (gradient,) = torch.autograd.grad(values.sum(), z)
-    return values.detach(), gradient
+    values, gradient = value_and_gradient(objective, z)
+    return values.squeeze(1), gradient
 
 
 @torch.no_grad()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pyod_lipocc._isolation import gradients_possible, isolated
-from pyod_lipocc.sampler import Score
+from pyod_lipocc._isolation import isolated
+from pyod_lipocc._scores import Score, check_points, value_and_gradient
 
 __all__ = ["Counterfactuals", "counterfactual"]
 
@@ -113,17 +113,12 @@ def counterfactual(
     >>> found.lower_bound
     tensor([4., 1.], dtype=torch.float64)
     """
-    if X.ndim != 2 or not X.is_floating_point():
-        raise ValueError(
-            f"X must be a floating-point tensor of shape (n, d), got {X.dtype} of {tuple(X.shape)}"
-        )
+    check_points(X)
     if not lipschitz_constant > 0:
         raise ValueError(f"lipschitz_constant must be > 0, got {lipschitz_constant!r}")
     generator = torch.Generator(X.device).manual_seed(_SEED)
     found = []
-    if anchors is not None:
-        anchors = gradients_possible(anchors)
-    for x in torch.split(gradients_possible(X).detach(), batch_size):
+    for x in torch.split(X.detach(), batch_size):
         side = _Side.of(score, level, x, generator)
         gap = side.excess(x)
         # A bound above 1, which may be infinite, tells nothing of how far to look.
@@ -163,21 +158,21 @@ class _Side:
     def excess(self, z: Tensor) -> Tensor:
         """Return how far S is from the level, (n, 1): positive on the row's side, else <= 0."""
         with torch.no_grad():
-            return self.sign * (self.score(z).reshape(-1, 1) - self.level)
+            return self._measure(z)
+
+    def _measure(self, z: Tensor) -> Tensor:
+        return self.sign * (self.score(z).reshape(-1, 1) - self.level)
 
     def slope(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the excess, the unit direction of its descent and its slope, 0 where flat."""
-        z = z.detach().requires_grad_(True)
-        with torch.enable_grad():
-            excess = self.sign * (self.score(z).reshape(-1, 1) - self.level)
-            (gradient,) = torch.autograd.grad(excess.sum(), z)
+        excess, gradient = value_and_gradient(self._measure, z)
         gradient = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
         slope = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
         flat = slope == 0
         direction = -gradient / slope
         if flat.any():
             direction = torch.where(flat, self.random_direction(z), direction)
-        return excess.detach(), direction, slope
+        return excess, direction, slope
 
     def random_direction(self, z: Tensor) -> Tensor:
         """Draw a unit vector for each row."""

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyod_lipocc._isolation import gradients_possible, isolated
+from pyod_lipocc._isolation import isolated
+from pyod_lipocc._scores import Score, check_points, value_and_gradient
 from pyod_lipocc.counterfactuals import counterfactual
-from pyod_lipocc.sampler import Score
 
 __all__ = ["explain"]
 
@@ -76,10 +76,7 @@ def explain(
     >>> explain(lambda z: 1 - z.norm(dim=1), x).round(decimals=4)
     tensor([[-1.4400, -2.5600,  0.0000]], dtype=torch.float64)
     """
-    if X.ndim != 2 or not X.is_floating_point():
-        raise ValueError(
-            f"X must be a floating-point tensor of shape (n, d), got {X.dtype} of {tuple(X.shape)}"
-        )
+    check_points(X)
     if baseline is None:
         baseline = counterfactual(score, X, batch_size=batch_size).points
     if tuple(baseline.shape) not in (tuple(X.shape), tuple(X.shape[1:])):
@@ -87,8 +84,8 @@ def explain(
             f"baseline must have the shape {tuple(X.shape)} of X or of one of its rows, "
             f"got {tuple(baseline.shape)}"
         )
-    rows = torch.split(gradients_possible(X).detach(), batch_size)
-    starts = torch.split(gradients_possible(baseline).detach().to(X).expand_as(X), batch_size)
+    rows = torch.split(X.detach(), batch_size)
+    starts = torch.split(baseline.detach().to(X).expand_as(X), batch_size)
     return torch.cat(
         [
             _contributions(score, x, c, tolerance, max_nodes)
@@ -117,9 +114,7 @@ def _integrate(score: Score, x: Tensor, c: Tensor, n_nodes: int) -> Tensor:
     nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
     mean = torch.zeros_like(x)
     for node, weight in zip((1 + nodes) / 2, weights / 2, strict=True):
-        z = torch.lerp(c, x, float(node)).requires_grad_(True)
-        with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(score(z).sum(), z)
+        _, gradient = value_and_gradient(score, torch.lerp(c, x, float(node)))
         mean += float(weight) * gradient
     return (x - c) * mean
 

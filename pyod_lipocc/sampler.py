@@ -8,13 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pyod_lipocc._isolation import gradients_possible, isolated
+from pyod_lipocc._isolation import isolated
+from pyod_lipocc._scores import Score, value_and_gradient
 from pyod_lipocc.domains import Domain
 
 __all__ = ["Sampler", "Score", "newton_raphson", "signed"]
-
-Score = Callable[[Tensor], Tensor]
-"""Maps points (n, d) to f of shape (n,) or (n, 1), differentiably."""
 
 
 class Sampler(Protocol):
@@ -101,7 +99,6 @@ def newton_raphson(
     -0.5
     """
     low, high = step_range
-    proposals = gradients_possible(proposals)
     u = torch.rand(
         len(proposals),
         1,
@@ -114,13 +111,10 @@ def newton_raphson(
     largest = torch.finfo(proposals.dtype).max
     z = proposals.detach()
     for _ in range(n_steps):
-        z.requires_grad_(True)
-        with torch.enable_grad():
-            f = score(z).reshape(-1, 1)
-        (gradient,) = torch.autograd.grad(f, z, torch.ones_like(f))
+        f, gradient = value_and_gradient(score, z)
         norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
         # Length and direction are divided by the norm one by one: its square could underflow.
-        length = (eta / n_steps) * residual(target - f.detach()) / norm
+        length = (eta / n_steps) * residual(target - f) / norm
         step = (gradient / norm).mul_(length.clamp_(-largest, largest))
-        z = domain.project(z.detach() + step.nan_to_num_(0.0, 0.0, 0.0))
+        z = domain.project(z + step.nan_to_num_(0.0, 0.0, 0.0))
     return z
