@@ -97,7 +97,7 @@ class TestWorkflows:
 
     def test_tests_and_examples_that_are_named_exist(self, workflows):
         text = str(workflows["ci.yml"])
-        tests = re.findall(r"(tests/\w+\.py)::(?:\w+::)?(\w+)", text)
+        tests = re.findall(r"(tests/[\w/]+\.py)::(?:\w+::)?(\w+)", text)
         assert tests
         for path, test in tests:
             assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8")
