@@ -1,4 +1,4 @@
-"""The settings under which the package computes, whatever surrounds a call."""
+"""The settings under which the package computes, whatever settings surround a call."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ _AUTOCAST = [
 def isolated() -> Iterator[None]:
     """Compute, until the end of the context, as a fresh process would.
 
-    Every public function that computes enters this context, as a decorator. Autograd records,
-    `torch.inference_mode` and autocast are off, new tensors are float32 on the CPU unless told
-    otherwise, products of float32 are computed as such, and numpy warns as it does by default.
+    This context decorates every public function that computes. Autograd records;
+    `torch.inference_mode` and autocast are off; new tensors are float32 on the CPU unless their
+    maker says otherwise; products of float32 are not computed in less; numpy warns as it does by
+    default.
     """
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))  # which ends `torch.no_grad` as well
+        stack.enter_context(torch.inference_mode(False))  # ends `torch.no_grad` as well
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
         stack.enter_context(without_autocast())
         if torch.empty(0).device.type != "cpu":
@@ -40,7 +41,7 @@ def isolated() -> Iterator[None]:
 def without_autocast() -> Iterator[None]:
     """Compute, until the end of the context, in the precision of the tensors.
 
-    For what follows torch's default type and device, as constructors of layers do.
+    Unlike `isolated`, keep torch's default type and device, which constructors of layers follow.
     """
     with ExitStack() as stack:
         for kind in _AUTOCAST:
@@ -50,14 +51,15 @@ def without_autocast() -> Iterator[None]:
 
 
 def gradients_possible(tensor: Tensor) -> Tensor:
-    """Return the tensor, or a copy if `torch.inference_mode` made it: autograd refuses those."""
+    """Return the tensor, or a copy if autograd would refuse it: `torch.inference_mode` made it."""
     return tensor.clone() if tensor.is_inference() else tensor
 
 
 class SharedSettings:
     """Settings that all threads of the process share.
 
-    The first thread that enters sets them, the last one that leaves restores them.
+    The first thread that enters sets them, the last thread that leaves restores them. Where each
+    thread has a copy of the settings, each sets and restores its own.
 
     Parameters
     ----------
@@ -65,17 +67,21 @@ class SharedSettings:
         Returns the present settings.
     write : callable
         Takes settings.
-    wanted : tuple
+    wanted : object
         The settings while a thread is inside.
+    copied : bool, default=False
+        Whether each thread has a copy.
     """
 
     def __init__(
         self,
-        read: Callable[[], tuple[Any, ...]],
-        write: Callable[[tuple[Any, ...]], None],
-        wanted: tuple[Any, ...],
+        read: Callable[[], Any],
+        write: Callable[[Any], None],
+        wanted: Any,
+        *,
+        copied: bool = False,
     ) -> None:
-        self._read, self._write, self._wanted = read, write, wanted
+        self._read, self._write, self._wanted, self._copied = read, write, wanted, copied
         self._lock = threading.Lock()
         self._inside = 0
         self._found = wanted
@@ -84,19 +90,22 @@ class SharedSettings:
         with self._lock:
             if not self._inside:
                 self._found = self._read()
-                if self._found != self._wanted:
-                    self._write(self._wanted)
+            self._set(self._wanted)
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
-            if not self._inside and self._found != self._wanted:
-                self._write(self._found)
+            self._set(self._found)
+
+    def _set(self, settings: Any) -> None:
+        changes = not self._inside and self._found != self._wanted
+        if changes or self._copied:
+            self._write(settings)
 
 
-# Before torch 2.9 one setting spoke for all products; now torch refuses to read it where a newer
-# one is in use.
+# Before torch 2.9 one setting spoke for all products. Now each backend has a setting, and torch
+# refuses to read the old setting where a new one is in use.
 _backends: Any = torch.backends
 _BACKENDS: tuple[Any, ...] = (
     (_backends.mkldnn.matmul, _backends.mkldnn.conv, _backends.cuda.matmul)
@@ -129,30 +138,7 @@ _PRECISION = SharedSettings(
 )
 
 
-class _OneThread:
-    """Lets torch compute in the calling thread alone.
-
-    OpenMP keeps the number of threads for each thread that calls it; torch keeps another for the
-    threads to come, which the last thread that leaves must restore.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._found = 1
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._found = torch.get_num_threads()
-            self._inside += 1
-            torch.set_num_threads(1)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            torch.set_num_threads(self._found)
-
-
-one_thread = _OneThread()
+# OpenMP keeps a number of threads for each thread that calls it. Torch keeps another number for the
+# threads to come, which the last thread that leaves must restore.
+one_thread = SharedSettings(torch.get_num_threads, torch.set_num_threads, 1, copied=True)
 """Context in which torch computes in the calling thread alone."""
