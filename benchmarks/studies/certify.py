@@ -18,7 +18,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,13 +37,18 @@ from pyod_lipocc.datasets import load_digits_one_class, load_odds, load_toy
 from pyod_lipocc.lipschitz import NearestSubspace, conv, conv_deep, dense
 
 Floats = NDArray[np.float64]
+Parameters = dict[str, dict[str, Any]]
+Search = Callable[..., torch.Tensor]
 
 N_POINTS = 1_000_000
 SHARES = {"pgd": 0.25, "nes": 0.05, "pairs": 0.7}
 NEAREST, FARTHEST = 1e-9, 1.0  # distances of pairs, in units of the typical deviation
 
 
-Parameters = dict[str, dict[str, Any]]
+SEARCHES: dict[str, Search] = {
+    "pgd": partial(pgd_l2, n_steps=10, n_restarts=2),
+    "nes": partial(nes_l2, n_steps=20, n_directions=4),
+}
 
 TABULAR: Parameters = {
     "dense": {"network": partial(dense, hidden=(64, 64))},
@@ -61,23 +65,6 @@ class Case(NamedTuple):
     X_train: Floats
     X_test: Floats
     parameters: dict[str, Any]
-
-
-@dataclass
-class Outcome:
-    """What the attacks on one detector achieved."""
-
-    case: Case
-    steepness: float
-    n_points: int = 0
-    broken_bounds: int = 0
-    broken_labels: int = 0
-    ratios: dict[str, list[Floats]] = field(default_factory=lambda: {name: [] for name in SHARES})
-    radii: Floats = field(default_factory=lambda: np.empty(0))
-    rounding: float = 0.0
-
-    def ratio(self, attack: str, statistic: Callable[[Floats], float]) -> float:
-        return float(statistic(np.concatenate(self.ratios[attack])))
 
 
 def cases(embedded: bool) -> Iterator[Case]:
@@ -122,117 +109,107 @@ def _networks(
         yield Case(data, name, X_train, X_test, parameters | common)
 
 
-class Target:
-    """A fitted detector with its certificate, and its score as a function that torch can follow."""
+class Trial:
+    """A fitted detector under attack, and what the attacks have achieved.
+
+    Attributes
+    ----------
+    n_points, broken_bounds, broken_labels : int
+        Attacked points, and those that break a claim.
+    ratios : dict of str to list of ndarray
+        By attack, the changes of the score over their bounds.
+    radii : ndarray
+        Certified radii of the attacked rows.
+    rounding : float
+        Largest bound of the rounding error of two scores.
+    """
 
     def __init__(self, case: Case, max_iter: int) -> None:
+        self.case = case
         self.detector = LipOCC(max_iter=max_iter, random_state=0, **case.parameters)
         self.detector.fit(case.X_train)
         self.certificate = Certificate.of(
             self.detector.network_, self.detector.scaling_, self.detector.margin_
         )
-        self.score = self.detector.to_torch()
+        self.scorer = self.detector.to_torch()
+        self.n_points = self.broken_bounds = self.broken_labels = 0
+        self.ratios: dict[str, list[Floats]] = {name: [] for name in SHARES}
+        self.radii = np.empty(0)
+        self.rounding = 0.0
 
-    def scores(self, X: Floats) -> Floats:
-        return self.detector.decision_function(X)
+    def ratio(self, attack: str, statistic: Callable[[Floats], float]) -> float:
+        return float(statistic(np.concatenate(self.ratios[attack])))
 
-    def radii(self, X: Floats, scores: Floats) -> Floats:
-        return self.certificate.radius(X, scores, self.detector.threshold_)
+    def run(self, n_points: int, rng: np.random.Generator) -> None:
+        """Attack at about the number of points given."""
+        counts = {name: max(4, math.ceil(share * n_points)) for name, share in SHARES.items()}
+        for name, search in SEARCHES.items():
+            X = self.rows(counts[name], rng)
+            self.push_far(name, search, X[: len(X) // 2], rng)
+            self.push_to_threshold(name, search, X[len(X) // 2 :], rng)
+        X = self.rows(counts["pairs"], rng)
+        length = NEAREST * (FARTHEST / NEAREST) ** rng.uniform(size=len(X))
+        direction = rng.normal(size=X.shape)
+        unit = direction / np.linalg.norm(direction, axis=1, keepdims=True)
+        self.compare("pairs", X, X + (length * self.detector.scaling_.scale.mean())[:, None] * unit)
 
+    def rows(self, n_rows: int, rng: np.random.Generator) -> Floats:
+        """Draw rows of both parts and blur them: no two are the same."""
+        pool = np.concatenate([self.case.X_train, self.case.X_test])
+        blur = 0.1 * self.case.X_train.std(axis=0) * rng.normal(size=(n_rows, pool.shape[1]))
+        return pool[rng.integers(len(pool), size=n_rows)] + blur
 
-def attack(case: Case, n_points: int, max_iter: int, rng: np.random.Generator) -> Outcome:
-    """Fit the detector of a case and attack it at about the number of points given."""
-    target = Target(case, max_iter)
-    outcome = Outcome(case, target.certificate.lipschitz_constant)
-    counts = {name: max(4, math.ceil(share * n_points)) for name, share in SHARES.items()}
-    for name, search in {
-        "pgd": partial(pgd_l2, n_steps=10, n_restarts=2),
-        "nes": partial(nes_l2, n_steps=20, n_directions=4),
-    }.items():
-        X = _rows(case, counts[name], rng)
-        _attack_far(target, outcome, name, search, X[: len(X) // 2], rng)
-        _attack_radius(target, outcome, name, search, X[len(X) // 2 :], rng)
-    X = _rows(case, counts["pairs"], rng)
-    length = NEAREST * (FARTHEST / NEAREST) ** rng.uniform(size=len(X))
-    direction = rng.normal(size=X.shape)
-    unit = direction / np.linalg.norm(direction, axis=1, keepdims=True)
-    moved = X + (length * target.detector.scaling_.scale.mean())[:, None] * unit
-    _compare(target, outcome, "pairs", X, moved)
-    return outcome
+    def push_far(self, name: str, search: Search, X: Floats, rng: np.random.Generator) -> None:
+        """Change the scores as far as balls of 1% to 100% of the smallest deviation allow."""
+        radius = self.detector.scaling_.scale.min() * 10 ** rng.uniform(-2, 0, size=len(X))
+        self.push(name, search, X, radius, "both", rng)
 
+    def push_to_threshold(
+        self, name: str, search: Search, X: Floats, rng: np.random.Generator
+    ) -> None:
+        """Push the scores towards the threshold as far as the certified balls allow."""
+        scores = self.detector.decision_function(X)
+        radii = self.certificate.radius(X, scores, self.detector.threshold_)
+        self.radii = np.append(self.radii, radii)
+        for outlying, direction in ((False, "raise"), (True, "lower")):
+            chosen = (scores > self.detector.threshold_) == outlying
+            if chosen.any():
+                self.push(name, search, X[chosen], radii[chosen], direction, rng)
 
-def _rows(case: Case, n_rows: int, rng: np.random.Generator) -> Floats:
-    """Draw rows of both parts and blur them: no two are the same."""
-    pool = np.concatenate([case.X_train, case.X_test])
-    blur = 0.1 * case.X_train.std(axis=0) * rng.normal(size=(n_rows, pool.shape[1]))
-    return pool[rng.integers(len(pool), size=n_rows)] + blur
+    def push(
+        self,
+        name: str,
+        search: Search,
+        X: Floats,
+        radius: Floats,
+        direction: str,
+        rng: np.random.Generator,
+    ) -> None:
+        """Attack rows within their balls."""
+        rows, balls = torch.from_numpy(X), torch.from_numpy(radius)
+        moved = search(self.scorer, rows, balls, direction=direction, random_state=rng)
+        self.compare(name, X, moved.numpy())
 
-
-def _attack_far(
-    target: Target,
-    outcome: Outcome,
-    name: str,
-    search: Callable[..., torch.Tensor],
-    X: Floats,
-    rng: np.random.Generator,
-) -> None:
-    """Change the score as far as a ball of 1% to 100% of the smallest deviation allows."""
-    radius = target.detector.scaling_.scale.min() * 10 ** rng.uniform(-2, 0, size=len(X))
-    attacked = search(
-        target.score,
-        torch.from_numpy(X),
-        torch.from_numpy(radius),
-        direction="both",
-        random_state=rng,
-    )
-    _compare(target, outcome, name, X, attacked.numpy())
-
-
-def _attack_radius(
-    target: Target,
-    outcome: Outcome,
-    name: str,
-    search: Callable[..., torch.Tensor],
-    X: Floats,
-    rng: np.random.Generator,
-) -> None:
-    """Push scores towards the threshold as far as the certified ball allows."""
-    scores = target.scores(X)
-    radii = target.radii(X, scores)
-    outcome.radii = np.append(outcome.radii, radii)
-    for outlying in (False, True):
-        chosen = (scores > target.detector.threshold_) == outlying
-        if not chosen.any():
-            continue
-        attacked = search(
-            target.score,
-            torch.from_numpy(X[chosen]),
-            torch.from_numpy(radii[chosen]),
-            direction="lower" if outlying else "raise",
-            random_state=rng,
-        )
-        _compare(target, outcome, name, X[chosen], attacked.numpy())
-
-
-def _compare(target: Target, outcome: Outcome, name: str, X: Floats, moved: Floats) -> None:
-    """Count broken claims at the pairs of rows given."""
-    distance = np.linalg.norm(moved - X, axis=1)
-    # The computed distance may be off by the rounding of its sum, in either direction.
-    doubt = (X.shape[1] + 8) * np.finfo(np.float64).eps
-    scores, scores_moved = target.scores(X), target.scores(moved)
-    change = np.abs(scores_moved - scores)
-    error = target.certificate.error(X) + target.certificate.error(moved)
-    constant = target.certificate.lipschitz_constant
-    broken = change > constant * distance * (1 + doubt) + error
-    inside = distance * (1 + doubt) <= target.radii(X, scores)
-    switched = inside & (target.detector.predict(X) != target.detector.predict(moved))
-    outcome.n_points += len(X)
-    outcome.broken_bounds += int(broken.sum())
-    outcome.broken_labels += int(switched.sum())
-    outcome.rounding = max(outcome.rounding, float(error.max()))
-    # Ratios of changes that rounding can have caused say nothing.
-    told = constant * distance > 1e3 * error
-    outcome.ratios[name].append(change[told] / (constant * distance[told]))
+    def compare(self, name: str, X: Floats, moved: Floats) -> None:
+        """Count broken claims at pairs of rows."""
+        distance = np.linalg.norm(moved - X, axis=1)
+        # The computed distance may be off by the rounding of its sum, in either direction.
+        doubt = (X.shape[1] + 8) * np.finfo(np.float64).eps
+        scores = self.detector.decision_function(X)
+        change = np.abs(self.detector.decision_function(moved) - scores)
+        error = self.certificate.error(X) + self.certificate.error(moved)
+        constant = self.certificate.lipschitz_constant
+        broken = change > constant * distance * (1 + doubt) + error
+        radii = self.certificate.radius(X, scores, self.detector.threshold_)
+        inside = distance * (1 + doubt) <= radii
+        switched = inside & (self.detector.predict(X) != self.detector.predict(moved))
+        self.n_points += len(X)
+        self.broken_bounds += int(broken.sum())
+        self.broken_labels += int(switched.sum())
+        self.rounding = max(self.rounding, float(error.max()))
+        # Ratios of changes that rounding can have caused say nothing.
+        told = constant * distance > 1e3 * error
+        self.ratios[name].append(change[told] / (constant * distance[told]))
 
 
 PAGE = """\
@@ -256,35 +233,34 @@ bound, L times the distance. The rest up to 1 is slack.
 """
 
 
-def report(outcomes: Sequence[Outcome], seconds: float) -> str:
-    """Return the table of all cases, with what was claimed and what was achieved."""
-    n_points = sum(outcome.n_points for outcome in outcomes)
-    broken = sum(outcome.broken_bounds for outcome in outcomes)
-    switched = sum(outcome.broken_labels for outcome in outcomes)
+def report(trials: Sequence[Trial], seconds: float) -> str:
+    """Return the page: how many claims were broken, and how near the attacks came to the bounds."""
     header = ["set", "network", "d", "points", "L", "PGD median", "PGD largest", "NES median"]
     rows = [[*header, "pairs largest", "median radius", "rounding", "broken"]]
-    for outcome in outcomes:
-        case = outcome.case
+    for trial in trials:
         rows.append(
             [
-                case.data,
-                case.network,
-                f"{case.X_train.shape[1]}",
-                f"{outcome.n_points:,}",
-                f"{outcome.steepness:.6g}",
-                f"{outcome.ratio('pgd', np.median):.4f}",
-                f"{outcome.ratio('pgd', np.max):.6f}",
-                f"{outcome.ratio('nes', np.median):.4f}",
-                f"{outcome.ratio('pairs', np.max):.6f}",
-                f"{np.median(outcome.radii):.3g}",
-                f"{outcome.rounding:.1e}",
-                f"{outcome.broken_bounds + outcome.broken_labels}",
+                trial.case.data,
+                trial.case.network,
+                f"{trial.case.X_train.shape[1]}",
+                f"{trial.n_points:,}",
+                f"{trial.certificate.lipschitz_constant:.6g}",
+                f"{trial.ratio('pgd', np.median):.4f}",
+                f"{trial.ratio('pgd', np.max):.6f}",
+                f"{trial.ratio('nes', np.median):.4f}",
+                f"{trial.ratio('pairs', np.max):.6f}",
+                f"{np.median(trial.radii):.3g}",
+                f"{trial.rounding:.1e}",
+                f"{trial.broken_bounds + trial.broken_labels}",
             ]
         )
     return PAGE.format(
-        n_points=n_points, seconds=seconds, broken=broken, switched=switched,
+        n_points=sum(trial.n_points for trial in trials),
+        seconds=seconds,
+        broken=sum(trial.broken_bounds for trial in trials),
+        switched=sum(trial.broken_labels for trial in trials),
         table=markdown(rows, labels=2),
-    )  # fmt: skip
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -296,18 +272,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=RESULTS / "certify.md")
     options = parser.parse_args(argv)
     start = time.perf_counter()
-    outcomes = []
+    trials = []
     everything = list(cases(options.embedded))
     n_points = math.ceil(options.fraction * N_POINTS / len(everything))
-    for index, case in enumerate(everything):
-        rng = np.random.default_rng(index)
-        outcomes.append(attack(case, n_points, options.max_iter, rng))
-        print(f"{case.data}, {case.network}: {outcomes[-1].n_points:,} points", file=sys.stderr)
-    text = report(outcomes, time.perf_counter() - start)
+    for seed, case in enumerate(everything):
+        trial = Trial(case, options.max_iter)
+        trial.run(n_points, np.random.default_rng(seed))
+        trials.append(trial)
+        print(f"{case.data}, {case.network}: {trial.n_points:,} points", file=sys.stderr)
+    text = report(trials, time.perf_counter() - start)
     print(text)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(text, encoding="utf-8")
-    return sum(outcome.broken_bounds + outcome.broken_labels for outcome in outcomes)
+    return sum(trial.broken_bounds + trial.broken_labels for trial in trials)
 
 
 if __name__ == "__main__":
