@@ -24,7 +24,7 @@ DIGEST = source_digest(
     for file in PACKAGE.rglob("*.py")
     if file.relative_to(PACKAGE).parts[0].removesuffix(".py") not in WITHOUT_EFFECT
 )
-CONTAMINATION = 0.1  # of clean training parts: `threshold_` is to be passed by as many normal rows
+CONTAMINATION = 0.1  # of clean training parts: this share of normal rows is to pass `threshold_`
 GRADIENTS = 2000
 BATCH = 128
 
@@ -35,7 +35,7 @@ class LipOCCSolver(DetectorSolver):
     version = f"pyod_lipocc {pyod_lipocc.__version__} ({DIGEST})"
 
     def settings(self) -> dict[str, Any]:
-        """Return the parameters that are not as `build` has them."""
+        """Return parameters beside those that `build` sets, or in their place."""
         return {}
 
     def build(self, seed: int) -> LipOCC:
@@ -44,7 +44,7 @@ class LipOCCSolver(DetectorSolver):
         return LipOCC(self.contamination or CONTAMINATION, random_state=seed, **parameters)
 
     def certificate(self, detector: LipOCC) -> dict[str, float]:
-        """Return the proven constant; the gradient is that at up to 2,000 test rows."""
+        """Return the proven constant, and the mean gradient norm at up to 2,000 test rows."""
         scorer = detector.to_torch()
         rows = torch.from_numpy(self.X_test[:: -(-len(self.X_test) // GRADIENTS)]).double()
         norms = []

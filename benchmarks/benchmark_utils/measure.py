@@ -29,15 +29,15 @@ def limited_threads(n: int) -> Iterator[None]:
 
 
 class Stopwatch:
-    """Time that the block takes.
+    """Measures how long a block takes.
 
     Attributes
     ----------
     seconds : float
-        By the clock on the wall.
+        Time on the wall.
     cpu_seconds : float
-        Of the processor, all threads of this process together: with one thread, what the clock
-        would show on an idle machine.
+        Time of the processor, over all threads of this process. With one thread this is the time on
+        the wall of an idle machine.
     """
 
     def __enter__(self) -> Stopwatch:
@@ -50,7 +50,7 @@ class Stopwatch:
 
 
 def release_freed_memory() -> None:
-    """Hand what is no longer used back to the system, as far as the C library can (glibc can)."""
+    """Return freed memory to the system where the C library can, as glibc does."""
     gc.collect()
     with suppress(OSError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -59,11 +59,11 @@ def release_freed_memory() -> None:
 class PeakMemory:
     """Growth of this process's resident set inside the block, at its peak, in MiB.
 
-    A thread samples the resident set every 5 ms and compares it with the resident set on entry,
-    when freed memory has been released. This counts everything that the block allocates, native
-    memory included. Two things make it a lower bound: a peak shorter than the interval (or than a
-    native call that keeps Python's lock) can be missed, and free memory between blocks in use
-    cannot be released and is used again without growth.
+    On entry freed memory is released. Then a thread compares the resident set with that on entry
+    every 5 ms. This counts everything that the block allocates, native memory included. The growth
+    is a lower bound for two reasons. A peak shorter than the interval, or than a native call that
+    keeps Python's lock, can be missed. Free memory between memory in use cannot be released, and is
+    used again without growth.
 
     Attributes
     ----------

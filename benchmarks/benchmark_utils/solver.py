@@ -18,7 +18,7 @@ from pyod.models.base import BaseDetector
 
 from .measure import PeakMemory, Stopwatch, limited_threads
 
-# PyOD takes no share of 0, which is the true one of clean training parts
+# PyOD refuses 0, the true contamination of clean training parts
 LEAST_CONTAMINATION = 0.01
 
 
@@ -39,9 +39,9 @@ def source_digest(files: Iterable[Path]) -> str:
 class DetectorSolver(BaseSolver):
     """One fit on the training part and one scoring of the test part.
 
-    Subclasses build the detector. benchopt keys its cache on the files of the solver, the data set
-    and the objective and on their parameters; the state adds what else shapes a result: the
-    detector's version and the code of this folder.
+    Subclasses build the detector. benchopt keys its cache on the files of the solver, of the data
+    set and of the objective, and on their parameters. The state adds the other things that shape a
+    result: the detector's version and the code of this folder.
     """
 
     sampling_strategy = "run_once"
@@ -54,9 +54,9 @@ class DetectorSolver(BaseSolver):
         """Return the unfitted detector."""
 
     def certificate(self, detector: BaseDetector) -> dict[str, float]:
-        """Return a proven Lipschitz constant of the score and the mean norm of its gradient.
+        """Return a proven Lipschitz constant of the score, and the mean norm of its gradient.
 
-        Both in the l2 norm and in the units of X.
+        Both are in the l2 norm and in the units of X.
         """
         return {"lipschitz_constant": np.inf, "gradient_norm": np.nan}
 
@@ -105,4 +105,4 @@ class DetectorSolver(BaseSolver):
         }
 
     def __setstate__(self, state: dict[str, str]) -> None:
-        """Take nothing: the state only serves the cache key."""
+        """Restore nothing: the state only serves the cache key."""

@@ -17,9 +17,9 @@ DEFAULT_VALUES = {"K": "30", "T": "1", "lambda": "100", "q": "12", "steps": "50"
 
 
 def ablation_columns(runs: pd.DataFrame) -> dict[str, Callable[[str], pd.Series]]:
-    """Return what the ablation compares, each a function of a solver's name.
+    """Return the columns that the ablation compares, each a function of a solver's name.
 
-    The mean ROC AUC of the tables, and that of each image set, under attack or not.
+    They are the mean ROC AUC of the tables, and the ROC AUC of each image set, certified or not.
     """
     sections = {name: Section(part) for name, part in runs.groupby("dataset")}
     columns: dict[str, Callable[[str], pd.Series]] = {}
@@ -61,7 +61,7 @@ def prior_table(runs: pd.DataFrame) -> str:
 
 
 def ablation_figure(runs: pd.DataFrame) -> Figure:
-    """Return how ROC AUC changes with each parameter of which several values were tried."""
+    """Draw how the ROC AUC changes with each parameter that has several values."""
     points = runs["solver"].str.extract(r"variant=(?P<parameter>\w+)-(?P<value>[\d.]+)\]")
     tried = points.dropna().drop_duplicates().groupby("parameter")["value"].apply(list)
     figure = Figure(figsize=(2.6 * max(len(tried), 1), 4.0), layout="constrained")

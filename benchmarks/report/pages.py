@@ -19,14 +19,14 @@ class Protocol:
     Attributes
     ----------
     name : str
-        Of the page's file.
+        Name of the page's file.
     title : str
     config : str
         Name of the configuration that runs it.
     datasets : dict of str to str
-        The data sets of the benchmark that it shows, and what they are.
+        The data sets of the page, and what they are.
     ablation : bool
-        It shows the variants of LipOCC only; the others show all detectors but these.
+        Whether the page shows the variants of LipOCC alone. Other pages leave the variants out.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Protocol:
     ablation: bool = False
 
     def covers(self, runs: pd.DataFrame) -> pd.Series:
-        """Tell which runs it shows."""
+        """Tell which runs the page shows."""
         varied = runs["solver"].str.startswith(ABLATION)
         return runs["dataset"].isin(self.datasets) & (varied == self.ablation)
 
@@ -115,8 +115,8 @@ def page(protocol: Protocol, runs: pd.DataFrame, sections: dict[str, Section]) -
         f"`python -m benchmarks.report`, from [{protocol.name}.csv]({protocol.name}.csv).",
         f"Code: {distinct('version')}. CPU: {distinct('cpu')}. Threads of each fit: "
         f"{distinct('threads')}.",
-        "Seconds are CPU time, which other work on the machine does not lengthen (the CSV also has "
-        "wall-clock time); peak MiB is how far the resident set grew, a lower bound; best accuracy "
+        "Seconds are CPU time, which other work on the machine does not lengthen; the CSV also has "
+        "wall-clock time. Peak MiB is how far the resident set grew, a lower bound. Best accuracy "
         "is that of the best threshold. [How they are measured](../benchmark_utils/measure.py).\n",
     ]
     if protocol.ablation:

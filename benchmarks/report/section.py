@@ -43,7 +43,7 @@ class Section:
     Parameters
     ----------
     runs : DataFrame
-        Its rows, as `newest` returns them.
+        The runs on the data set, as `newest` returns them.
     """
 
     def __init__(self, runs: pd.DataFrame) -> None:
@@ -98,7 +98,7 @@ class Section:
             yield cell
 
     def certified(self) -> str:
-        """Return mean ROC AUC against attacks by their size, of the detectors that prove any."""
+        """Return the mean ROC AUC that each detector proves against attacks of each size."""
         rows = [["detector", "no attack", *CERTIFIED.values(), "gradient norm"]]
         for solver in self.solvers:
             values = [self.values(solver, column) for column in CERTIFIED]
@@ -114,7 +114,7 @@ class Section:
         return markdown(rows)
 
     def false_alarms(self, solver: str) -> str:
-        """Return the shares of rows above a detector's threshold, beside the share it was told."""
+        """Return the shares of rows above a detector's threshold, beside its contamination."""
         rows = [["set", "contamination", "normal rows above", "all rows above"]]
         for name in [*self.sets, None]:
             told, normal, every = (
@@ -127,7 +127,7 @@ class Section:
         return markdown(rows)
 
     def lead(self) -> str:
-        """Return by how much LipOCC leads the best kind of nearest neighbours, a line or none."""
+        """Return a line that says by how much LipOCC leads the best kind of nearest neighbours."""
         if not {"LipOCC", *NEIGHBOURS} <= set(self.solvers) or not self.common:
             return ""
         runs = self.runs[self.runs["set"].isin(self.common)]
@@ -155,7 +155,7 @@ class Section:
         return markdown(rows)
 
     def figure(self) -> Figure:
-        """Return ROC AUC by set beside mean ROC AUC against mean CPU seconds of fitting."""
+        """Draw ROC AUC by set, and mean ROC AUC against mean CPU seconds of fitting."""
         figure = Figure(figsize=(11, max(3.5, 1.5 + 0.28 * len(self.sets))), layout="constrained")
         by_set, by_cost = figure.subplots(ncols=2, width_ratios=[3, 2])
         for place, solver in enumerate(self.solvers):
@@ -205,14 +205,14 @@ class Section:
         return "\n".join(filter(None, parts))
 
     def proofs(self) -> list[str]:
-        """Return what is said of images only, where there are any."""
+        """Return the parts that only images have, where there are any."""
         if not self.runs[[*CERTIFIED]].notna().any(axis=None):
             return []
         return [
             "### Certified ROC AUC\n",
-            "Lower bound under any attack that moves each image by up to this l2 distance, by the "
-            "Lipschitz constant of the scores. The gradient norm is a mean over test images: the "
-            "nearer to 1, the less the bound gives away.\n",
+            "Lower bound of the ROC AUC under any attack that moves each image by up to this l2 "
+            "distance. It follows from the Lipschitz constant of the scores. The gradient norm is "
+            "a mean over test images: the nearer to 1, the less the bound gives away.\n",
             self.certified(),
             "### Accuracy of the best threshold\n",
             self.accuracy("best_threshold_accuracy"),
@@ -224,8 +224,8 @@ class Section:
             return []
         return [
             "### False alarms\n",
-            f"Test rows above the threshold of {solver}, which a share `contamination` of the "
-            "training part exceeds: on clean training parts as many new normal rows should, on "
-            "contaminated ones as many of all new rows. In percent.\n",
+            f"Test rows above the threshold of {solver}, in percent. A share `contamination` of "
+            "the training part exceeds the threshold. As many new rows should: of the normal ones "
+            "where the training part is clean, of all where it is contaminated.\n",
             self.false_alarms(solver),
         ]

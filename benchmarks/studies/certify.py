@@ -1,11 +1,11 @@
 """Attack the certificates: count the points that break a proven bound, and measure its slack.
 
-Every network is fitted on every set. Its score is attacked by projected gradient descent and by
-natural evolution strategies, and compared at pairs of near points. Scores and labels are those of
-the detector's own methods. Two claims are tested at each attacked point:
+Every network is fitted on every set. Projected gradient descent and natural evolution strategies
+attack its score, which is also compared at pairs of near points. Scores and labels come from the
+detector's own methods. Two claims are tested at each attacked point:
 
-- bound: the score has changed by at most the Lipschitz constant times the distance, and rounding;
-- radius: within the certified radius the label is the same.
+- bound: the score changes by at most the Lipschitz constant times the distance, plus rounding;
+- radius: the label stays the same within the certified radius.
 
     python -m benchmarks.studies.certify                    # about a million points
     python -m benchmarks.studies.certify --fraction 0.01    # a quick look
@@ -58,7 +58,7 @@ TABULAR: Parameters = {
 
 
 class Case(NamedTuple):
-    """A set and a network."""
+    """A set, and the parameters of the detector that is fitted on it."""
 
     data: str
     network: str

@@ -1,4 +1,4 @@
-"""Figure of the frontier: curves of each parameter, and all sums on explore against report."""
+"""Figure of the frontier: curves of each parameter, and a map of all sums."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The functions of the frontier: what can be said of a row at a known Lipschitz constant.
+"""The functions of the frontier: scores of rows with a known Lipschitz constant.
 
-Each scores rows, higher = more abnormal, and changes by at most its constant times the l2 distance
-that a row moves, in the units of the rows. IForest and INNE are for reference: they have none.
+Higher scores are more abnormal. A score changes by at most the constant times the l2 distance that
+a row moves, in the units of the rows. IForest and INNE are for reference: they have no constant.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Family:
     score : callable
         Rows -> the scores of each function, by its name.
     own : dict of str to ndarray
-        Scores of the rows that it was fitted to, where no row is a neighbour of itself.
+        Scores of the training rows, where no row is a neighbour of itself.
     constants : dict of str to float
         Lipschitz constants in the l2 norm.
     """
@@ -104,7 +104,7 @@ def by_distance(
 ) -> Scores:
     """Compute functions of the distances of X to the rows, block by block.
 
-    `places` tells which of the rows each of X is, -1 for none: that one does not count.
+    `places` tells which of the rows each row of X is, -1 for none. A row is no neighbour of itself.
     """
     found = []
     for part in np.array_split(np.arange(len(X)), -(-len(X) * len(rows) // BLOCK)):
@@ -127,11 +127,12 @@ def running_means(values: Floats) -> Floats:
 
 
 def neighbours(rows: Floats, contamination: float) -> Family:
-    """Build what depends on the distances to the rows alone; constants of 1.
+    """Build the functions of the distances to the rows alone, with constants of 1.
 
-    The mean of the k nearest and the k-th nearest; the mean of the nearest 2 c n but the nearest
-    c n (c a quarter at most, as in `inliers`); with isolation the distance to a row counts as
-    longer by beta times the mean distance of that row to its nearest tenth.
+    They are the mean of the k nearest distances, and the k-th nearest. "trimmed" is the mean of the
+    nearest 2 c n, of which the nearest c n do not count (c is a quarter at most, as in `inliers`).
+    With isolation the distance to a row is longer by beta times the mean distance of that row to
+    its nearest tenth of the rows.
     """
     n = len(rows)
     isolated = prototypes(torch.from_numpy(rows).float(), 1, isolation=1.0)

@@ -1,4 +1,4 @@
-"""The page of the frontier: tables and what they teach, from the files of its runs alone."""
+"""The page of the frontier: tables and lessons, from the files of its runs alone."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ the other pages. ROC AUC in percent.
 *report*: the others.
 
 Every function but IForest and INNE is Lipschitz in l2 with a known constant, L in the tables, in
-standardised units; that of a sum is the sum of the constants, each times its weight and
+standardised units. The constant of a sum is the sum of the constants, each times its weight and
 over its spread.
 
 - **nearest k**: mean distance to the k nearest training rows; **k-th nearest**: the distance to the
-  last of them; **trimmed**: mean over the nearest 2 c n but the nearest c n (c the contamination).
-- **isolation beta, k**: as nearest k, a row farther by beta times its mean distance to the nearest
-  tenth of the rows (`starts.prototypes`).
+  last of them; **trimmed**: mean distance to the nearest 2 c n rows, of which the nearest c n do
+  not count (c is the contamination, n the number of rows).
+- **isolation beta, k**: as nearest k, where the distance to a row is longer by beta times the mean
+  distance of that row to its nearest tenth of the rows (`starts.prototypes`).
 - **whitened p**: nearest 5 after the power p of the whitening matrix (eigenvalues of at least
   {LEAST_EIGENVALUE:g} of the largest); **asinh**: after asinh of each feature; **cleaned**: without
   the 2 c n rows that LipOCC ranks highest.
@@ -58,9 +59,9 @@ over its spread.
 - **dense r**: LipOCC with the dense network (3 x 128, 300 steps), regularization r; **LipOCC**: its
   default; both standardise the rows that were drawn once more, hence constants above 1.
 
-Sums: each function over the spread of its scores on the training part, ninth decile minus median
-(of at least {LEAST_SPREAD:g}); all sums of up to four of ten functions, and pairs with weights from
-1 : 10 to 10 : 1.
+Sums divide each function by the spread of its scores on the training part, which is the ninth
+decile minus the median, at least {LEAST_SPREAD:g}. All sums of up to four of ten functions are shown, and
+pairs with weights from 1 : 10 to 10 : 1.
 
 ![Mean ROC AUC against each parameter, and of all sums](frontier.png)
 
@@ -79,7 +80,7 @@ def write_page(runs: Path, output: Path) -> Path:
 
 
 def section(results: Results) -> str:
-    """Return what is said of one protocol."""
+    """Return the part of the page about one protocol."""
     return "\n".join(
         [
             f"## {TITLES[results.protocol]}\n",
@@ -153,7 +154,7 @@ def choices(results: Results) -> list[list[str]]:
 
 
 def oracle_of_other_splits(results: Results) -> pd.Series:
-    """Return by set what the certified function that is best on the other splits gets on each."""
+    """Return by set the ROC AUC of the certified function that is best on the other splits."""
     values = results.certified
     found = {}
     for name, split in values.columns:

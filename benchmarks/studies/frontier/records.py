@@ -25,7 +25,7 @@ ADBENCH = (
     "41_Waveform",
 )
 SETS = (*ODDS_NAMES, *ADBENCH)
-# those whose test labels were looked at when choices were made
+# the sets whose test labels were looked at when choices were made
 EXPLORE = (
     *("cardio", "glass", "ionosphere", "vowels", "wbc", "vertebral", "musk", "satellite"),
     *("2_annthyroid", "4_breastw", "12_fault", "37_Stamps"),
@@ -61,10 +61,9 @@ def load(protocol: str, name: str, split: int) -> Data:
 
 
 def measure(data: Data, seed: int) -> Record:
-    """Fit all functions; return their scores of the test part and what scales and certifies them.
+    """Fit all functions; return their scores of the test part, their constants and spreads.
 
-    The spread of a function's scores is that of the training part, from the median to the ninth
-    decile.
+    A spread is that of the scores of the training part, from the median to the ninth decile.
     """
     record: Record = {"names": [], "scores": [], "constants": [], "spreads": []}
     for family in functions.families(data["X_train"], float(data["contamination"]), seed):
@@ -83,7 +82,7 @@ def path_of(folder: Path, protocol: str, name: str, split: int) -> Path:
 
 
 def is_current(path: Path) -> bool:
-    """Tell whether a record is there that this code has made."""
+    """Tell whether there is a record, and this code has made it."""
     if not path.exists():
         return False
     with np.load(path) as record:
@@ -91,7 +90,7 @@ def is_current(path: Path) -> bool:
 
 
 def read(folder: Path, protocol: str) -> dict[tuple[str, int], Record]:
-    """Return the records of a protocol by set and split, those that are there."""
+    """Return the records of a protocol that are there, by set and split."""
     found = {}
     for name in SETS:
         for split in SPLITS:

@@ -85,7 +85,7 @@ def evaluate(record: Record, sums: Iterable[Sum]) -> NDArray:
 
 
 class Results:
-    """What the files say of one protocol.
+    """ROC AUC of all functions and sums under one protocol, from the files.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Results:
     constants : DataFrame
         Smallest and largest Lipschitz constant of each function.
     version : str
-        Of the code that measured.
+        Version of the code that measured.
     """
 
     def __init__(self, folder: Path, protocol: str) -> None:
@@ -119,7 +119,7 @@ class Results:
 
     @property
     def sets(self) -> list[str]:
-        """Those that were measured."""
+        """The sets that were measured."""
         return list(dict.fromkeys(self.singles.columns.get_level_values(0)))
 
     @property
