@@ -1,12 +1,13 @@
-"""Layers as ONNX operators, made from the layers themselves, not traced.
+"""Layers as ONNX operators, written from the layers themselves, without tracing.
 
-ONNX Runtime has no convolution and no pooling in double precision: these are made of gathered
-windows and products of matrices, which it has in both precisions.
+A new layer is a line of `_LAYERS`. ONNX Runtime has no convolution and no pooling in double
+precision. Gathered windows and products of matrices, which it has in both precisions, replace them.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from pyod_lipocc.lipschitz import (
     FullSort,
+    GaussianBlur,
     GlobalL2NormPool2d,
     GroupSort2,
     InvertibleDownsampling2d,
@@ -37,6 +39,10 @@ __all__ = ["Graph", "add_layer", "import_onnx"]
 Shape = tuple[int, ...]
 """Of one row: without the batch dimension."""
 
+Writer = Callable[["Graph", Any, str, Shape, Shape], str]
+"""From a graph, a layer, the name of its input and the shapes before and after to that of its
+output."""
+
 
 def import_onnx() -> Any:
     """Import onnx, or say how to install it."""
@@ -49,7 +55,7 @@ def import_onnx() -> Any:
 
 
 class Graph:
-    """Nodes and constants of a model in the making.
+    """Nodes and constants of a model that grows.
 
     Parameters
     ----------
@@ -69,7 +75,7 @@ class Graph:
         self.constants: list[Any] = []
 
     def add(self, operator: str, *inputs: Any, name: str = "", **attributes: Any) -> str:
-        """Add a node of one output and return the name of that.
+        """Add a node of one output and return the name of the output.
 
         Parameters
         ----------
@@ -77,7 +83,7 @@ class Graph:
         *inputs : str or array-like
             Names of values, or constants.
         name : str, default=""
-            Of the output; empty: a new one.
+            Of the output; a new name if empty.
         **attributes : object
         """
         return self.add_split(operator, *inputs, names=[name], **attributes)[0]
@@ -85,7 +91,7 @@ class Graph:
     def add_split(
         self, operator: str, *inputs: Any, names: Sequence[str], **attributes: Any
     ) -> list[str]:
-        """Add a node of several outputs and return their names, new ones where they are empty."""
+        """Add a node of several outputs and return their names: new ones for empty names."""
         number = len(self.nodes)
         outputs = [name or f"{operator}_{number}_{index}" for index, name in enumerate(names)]
         values = [value if isinstance(value, str) else self._constant(value) for value in inputs]
@@ -118,13 +124,14 @@ def add_layer(graph: Graph, layer: nn.Module, x: str, shape: Shape) -> tuple[str
     graph : Graph
     layer : torch.nn.Module
     x : str
-        Its input.
+        Name of its input.
     shape : tuple of int
         Of a row of the input.
 
     Returns
     -------
     output : str
+        Name of its output.
     shape : tuple of int
         Of a row of the output.
 
@@ -137,18 +144,19 @@ def add_layer(graph: Graph, layer: nn.Module, x: str, shape: Shape) -> tuple[str
         for part in layer:
             x, shape = add_layer(graph, part, x, shape)
         return x, shape
-    add = entry_of(layer, _LAYERS)
-    if add is None:
+    write = entry_of(layer, _LAYERS)
+    if write is None:
         accepted = ", ".join(kind.__name__ for kind in (nn.Sequential, *_LAYERS))
         raise ValueError(
             f"network cannot be exported, got {layer!r}: accepted are {accepted}, without hooks"
         )
-    like = next(layer.parameters(), torch.zeros((), dtype=torch.float64))
+    weights = itertools.chain(layer.parameters(), layer.buffers())
+    like = next(weights, torch.zeros((), dtype=torch.float64))
     with torch.no_grad():
         n_rows, *after = layer(like.new_zeros((2, *shape))).shape
     if n_rows != 2:
         raise ValueError(f"network cannot be exported, got {layer!r}, which mixes rows")
-    return add(graph, layer, x, shape, tuple(after)), tuple(after)
+    return write(graph, layer, x, shape, tuple(after)), tuple(after)
 
 
 def _linear(graph: Graph, layer: Any, x: str, before: Shape, after: Shape) -> str:
@@ -170,6 +178,11 @@ def _full_sort(graph: Graph, layer: Any, x: str, before: Shape, after: Shape) ->
     axis = layer.dim % (1 + len(before))
     width = np.array([before[axis - 1]])
     return graph.add_split("TopK", x, width, names=["", ""], axis=axis, largest=0)[0]
+
+
+def _gaussian_blur(graph: Graph, layer: Any, x: str, before: Shape, after: Shape) -> str:
+    rows = graph.add("MatMul", graph.reshape(x, layer.image_shape), layer.horizontal)
+    return graph.reshape(graph.add("MatMul", layer.vertical, rows), after)
 
 
 def _windows(graph: Graph, x: str, before: Shape, after: Shape, window: int) -> str:
@@ -231,9 +244,9 @@ def _taps(
     dilations: Shape,
     padding_mode: str,
 ) -> npt.NDArray[np.int64]:
-    """Return which pixel each output sees at each tap, shape (h, w, k_h, k_w).
+    """Return the number of the pixel that each output sees at each tap, shape (h, w, k_h, k_w).
 
-    Pixels are numbered row by row; the number after the last stands for the padding.
+    Pixels are numbered row by row. The number after the last pixel stands for the padding.
     """
     _, height, width = before
     axes = zip(after[1:], sides, strides, starts, dilations, strict=True)
@@ -257,7 +270,7 @@ def _convolve(
     after: Shape,
     taps: npt.NDArray[np.int64],
 ) -> str:
-    """Multiply windows of pixels by the kernel: pixels are gathered with their channels."""
+    """Gather windows of pixels with their channels, and multiply them by the kernel."""
     channels, n_pixels = before[0], before[1] * before[2]
     x = graph.add("Transpose", graph.reshape(x, (channels, n_pixels)), perm=[0, 2, 1])
     if n_pixels in taps:
@@ -274,7 +287,7 @@ def _convolve(
 def _nearest_subspace(
     graph: Graph, layer: NearestSubspace, x: str, before: Shape, after: Shape
 ) -> str:
-    """Find the nearest components by products, then measure their heights by differences."""
+    """Find the nearest components by products of matrices, their heights by differences."""
     K, q, d = layer.basis.shape
     j, basis = layer.n_nearest, layer.basis.detach().reshape(K * q, d)
     squared = graph.add(
@@ -308,27 +321,28 @@ def _nearest_subspace(
     return graph.add("Sub", layer.bias, graph.add("ReduceMean", heights, axes=[1], keepdims=1))
 
 
-def _combine(operator: str) -> Callable[..., str]:
-    """Return what adds the networks of a combination and reduces their values to one."""
+def _combine(operator: str) -> Writer:
+    """Write the networks of a combination, then the operator that reduces their values to one."""
 
-    def add(graph: Graph, layer: Any, x: str, before: Shape, after: Shape) -> str:
+    def write(graph: Graph, layer: Any, x: str, before: Shape, after: Shape) -> str:
         values = [add_layer(graph, network, x, before)[0] for network in layer.networks]
         y = graph.add(operator, *values)
         return graph.add("Div", y, float(len(values))) if operator == "Sum" else y
 
-    return add
+    return write
 
 
 def _reshape(graph: Graph, layer: Any, x: str, before: Shape, after: Shape) -> str:
     return graph.reshape(x, after)
 
 
-def _elementwise(operator: str) -> Callable[..., str]:
+def _elementwise(operator: str) -> Writer:
     return lambda graph, layer, x, before, after: graph.add(operator, x)
 
 
-_LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, Shape, Shape], str]] = {
+_LAYERS: dict[type[nn.Module], Writer] = {
     FullSort: _full_sort,
+    GaussianBlur: _gaussian_blur,
     GlobalL2NormPool2d: _global_l2_norm_pool,
     GroupSort2: _group_sort2,
     InvertibleDownsampling2d: _invertible_downsampling,
