@@ -1,4 +1,4 @@
-"""How near LipOCC's score comes to the signed distance, on shapes where that is known.
+"""How near LipOCC's score comes to the signed distance, on shapes with a known distance.
 
 Fits LipOCC on uniform samples of shapes in 2 to 10 dimensions, of a solid torus and of its surface
 alone, and compares the learned distance with the closed form. Writes a table and pictures:
@@ -66,7 +66,7 @@ class Result(NamedTuple):
 
 
 def shapes_of(n_features: int) -> dict[str, Shape]:
-    """Return the shapes of a dimension; in three the surface of the torus by itself as well."""
+    """Return the shapes of a dimension, in three with the surface of the torus alone."""
     shapes = unit_shapes(n_features)
     if "torus" in shapes:
         shapes["torus-surface"] = Surface(shapes["torus"])
@@ -99,7 +99,7 @@ def gradients(function: Function, X: np.ndarray, step: float = 1e-5) -> np.ndarr
 def crossings(
     function: Function, starts: np.ndarray, ends: np.ndarray, n_pieces: int = 32
 ) -> np.ndarray:
-    """Find where segments cross the zero level: every change of sign on a grid, by bisection."""
+    """Return where segments cross the zero level: changes of sign on a grid, then bisection."""
     shares = np.linspace(0.0, 1.0, n_pieces + 1)[:, None, None]
     points = starts + shares * (ends - starts)
     signs = function(points.reshape(-1, points.shape[2])).reshape(points.shape[:2]) > 0
@@ -119,8 +119,9 @@ def zero_sets(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return points of the learned and of the true zero set, each with its counterpart.
 
-    A learned point stands on the normal of a true one, or on a segment through the window; of the
-    latter the nearest true point is added, so that no distance is due to gaps between samples.
+    A learned point lies on the normal of a true point, or on a segment through the window. The true
+    point that is nearest to a point of the second kind is added: so no distance is due to gaps
+    between samples.
     """
     true, normals = shape.sample_surface(n_points, rng)
     reach = 3 * BAND * normals

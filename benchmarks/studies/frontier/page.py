@@ -60,8 +60,8 @@ over its spread.
   default; both standardise the rows that were drawn once more, hence constants above 1.
 
 Sums divide each function by the spread of its scores on the training part, which is the ninth
-decile minus the median, at least {LEAST_SPREAD:g}. All sums of up to four of ten functions are shown, and
-pairs with weights from 1 : 10 to 10 : 1.
+decile minus the median, at least {LEAST_SPREAD:g}. All sums of up to four of ten functions are
+shown, and pairs with weights from 1 : 10 to 10 : 1.
 
 ![Mean ROC AUC against each parameter, and of all sums](frontier.png)
 

@@ -25,7 +25,7 @@ QUICK = (3_000, 4)
 
 
 def own_memory(process: psutil.Process) -> int:
-    """Return the resident bytes that no file holds: pages of a memory map can be dropped."""
+    """Return the resident bytes that no file holds; the system can drop those of a memory map."""
     info = process.memory_info()
     return info.rss - info.shared
 
@@ -109,10 +109,10 @@ def text(rows: Rows) -> str:
         )
     header = ["what", "rows x features", "data, MiB", "peak beyond the data, MiB", "ratio"]
     return (
-        "The largest growth of the process's resident memory (pages of files aside), seen from "
-        "another process\nevery millisecond, once each. The fit is the first in its process: what "
-        "libraries load lazily is in it, as\nare the results, 8 bytes a row and array.\n\n"
-        + markdown([header, *lines])
+        "The largest growth of the process's resident memory, pages of files aside, as another "
+        "process sees it\nevery millisecond. The fit is the first in its process: its growth "
+        "includes libraries that are loaded lazily,\nand the results, 8 bytes a row and array. "
+        "Each is measured once.\n\n" + markdown([header, *lines])
     )
 
 

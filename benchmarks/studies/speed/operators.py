@@ -107,7 +107,7 @@ def measure(effort: Effort) -> Rows:
 
 
 def shares(operators: Rows) -> str:
-    """Say which parts a step has."""
+    """Return a paragraph with the parts of a step."""
     total = sum(row["own"] for row in operators)
 
     def percent(seconds: float) -> str:
@@ -119,7 +119,7 @@ def shares(operators: Rows) -> str:
     inside = {row["operator"]: row["total"] for row in operators}
     sampler, optimizer = inside[SAMPLER], inside[OPTIMIZER]
     products, convolutions = own(*PRODUCTS), own(*CONVOLUTIONS)
-    # regions, not operators: what is their own is Python; torch adds one for Optimizer.step
+    # these are regions, whose own time is Python's; torch adds one for Optimizer.step
     python = own(TRAINING, SAMPLER, OPTIMIZER, "Optimizer.")
     return (
         f"{1e3 * total:.2f} ms a step under the profiler: Algorithm 1 {percent(sampler)}, the "

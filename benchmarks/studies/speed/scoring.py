@@ -1,4 +1,4 @@
-"""How close scoring comes to the matrix products it is made of."""
+"""How close scoring comes to the speed of its matrix products."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNKS = (256, 1024, 4096)
 
 
 def products(x: Tensor, chunk: int) -> Callable[[], None]:
-    """Return the network's matrix products alone, into memory that is there."""
+    """Return the network's matrix products alone, into allocated memory."""
     weights = [torch.randn(wide, narrow, dtype=x.dtype) for wide, narrow in SHAPES]
     outputs = [torch.empty(chunk, narrow, dtype=x.dtype) for _, narrow in SHAPES]
 
@@ -92,9 +92,9 @@ def text(rows: Rows) -> str:
         )
     header = ["what", "precision", "rows/s", "GFLOP/s", "GFLOP/s of the products", "share"]
     return (
-        f"784-512-512-1, {n:,} rows. The roofline is the three matrix products alone, into memory "
-        f"that is there, at the best of\n{CHUNKS} rows at a time. `decision_function` is the "
-        "public call: it checks and scales the rows too\n"
+        f"784-512-512-1, {n:,} rows. The roofline is the three matrix products alone, into "
+        f"allocated memory, at the best of\n{CHUNKS} rows at a time. `decision_function` is the "
+        "public call, which also checks and scales the rows\n"
         f"({span(fastest('decision_function'))} s).\n\n" + markdown([header, *lines])
     )
 

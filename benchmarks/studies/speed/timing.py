@@ -46,7 +46,7 @@ class Effort(argparse.Namespace):
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Return the processor's seconds, which other work on the machine does not lengthen."""
+    """Return the seconds of the processor, which other work does not lengthen."""
     start = process_time()
     work()
     return process_time() - start
@@ -92,7 +92,7 @@ def span(seconds: Sequence[float], unit: float = 1.0) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the timings depend on beside the code."""
+    """Return the things beside the code on which timings depend."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

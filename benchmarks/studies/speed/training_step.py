@@ -169,7 +169,7 @@ class Contest:
         return steps
 
     def cached(self, network: nn.Module) -> Callable[[], None]:
-        """As `by_hand`, with each layer's weight computed once in a step."""
+        """Train as `by_hand`, but compute each layer's weight once in a step."""
         optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
 
         def steps() -> None:
@@ -232,9 +232,9 @@ def text(rows: Rows) -> str:
     return (
         "A step of Algorithm 2: T Newton steps for the negatives, then the loss and the optimiser. "
         "Unconstrained is the same\nnetwork of torch's linear layers and convolutions, same "
-        "activations, sampler and training loop, under torch's Adam.\ndeel-torchlip is its own "
-        "layers in a plain loop, as its README writes them; cached: inside "
-        "`torch.nn.utils.parametrize.cached()`,\nwhich few know.\n\n" + markdown([header, *lines])
+        "activations, sampler and training loop, under torch's Adam.\ndeel-torchlip has its own "
+        "layers in a plain loop, as its README writes it; cached: inside\n"
+        "`torch.nn.utils.parametrize.cached()`.\n\n" + markdown([header, *lines])
     )
 
 

@@ -1,8 +1,8 @@
 """The toy experiment of Béthune & Serrurier (2022): LipOCC beside other detectors in the plane.
 
-Trains every detector on every set, one file for each pair under ``OUTPUT/cache``, and draws the
-figures and tables from the files that are there. A pair that is finished is not run again, so a run
-that was killed goes on where it was.
+Trains every detector on every set, one file for each pair under ``OUTPUT/cache``, and draws figures
+and tables from the files that are there. A finished pair is not run again: a run that was killed
+goes on where it was.
 
     python -m benchmarks.studies.toy                # the paper's settings: hours on one core
     python -m benchmarks.studies.toy --device cuda  # minutes
@@ -61,14 +61,14 @@ class Trained(NamedTuple):
 
 
 def load_points(name: str) -> np.ndarray:
-    """Sample a set: shapes as they are, the paper's sets with mean 0 and variance 1."""
+    """Sample a set; the paper's sets get mean 0 and variance 1, shapes stay as they are."""
     if name in SHAPE_NAMES:
         return load_toy(name, 4000, random_state=0)
     return StandardScaler().fit_transform(load_toy(name, 1000, random_state=0))
 
 
 def settings_of(model: str, name: str, options: argparse.Namespace) -> Settings:
-    """Everything that a pair's result depends on."""
+    """Return everything that the result of a pair depends on."""
     if model == "ocsvm":
         return {"kernel": "rbf", "nu": 0.05, "gamma": 0.5}
     if model == "iforest":
@@ -85,7 +85,7 @@ def settings_of(model: str, name: str, options: argparse.Namespace) -> Settings:
 
 
 def spacing(points: np.ndarray, share: float) -> float:
-    """Distance within which that share of the points has another."""
+    """Return the distance within which a share of the points has another point."""
     distances, _ = NearestNeighbors(n_neighbors=1).fit(points).kneighbors()
     return float(np.quantile(distances, share))
 
@@ -95,8 +95,8 @@ def fit_lipocc(
 ) -> Trained:
     """Train LipOCC through its public API.
 
-    `averaged` is a share of the last steps; `apart` keeps Q0 at the distance from the data within
-    which that share of a batch has another row.
+    The setting `averaged` is the share of the steps, the last, whose weights are averaged. `apart`
+    is the share of a batch's rows that have another row within the gap between Q0 and the data.
     """
     arguments = dict(settings)
     if isinstance(rates := arguments["learning_rate"], list):
@@ -131,7 +131,7 @@ def fit_lipocc(
 def fit_conventional(
     points: np.ndarray, settings: Settings, standardize: bool, options: argparse.Namespace
 ) -> Trained:
-    """Train the same network without constraint: ReLU, cross-entropy, its own Algorithm 1."""
+    """Train a network without constraint: ReLU, cross-entropy, Algorithm 1 on itself."""
     device = options.device
     generator = torch.Generator(device).manual_seed(0)
     rows = torch.from_numpy(points).float().to(device)
@@ -191,14 +191,14 @@ MODELS = {
 def gradient_norms(
     network: Callable[[torch.Tensor], torch.Tensor], points: np.ndarray
 ) -> np.ndarray:
-    """l2 norm of the gradient at each point."""
+    """Return the l2 norm of the gradient at each point."""
     x = torch.from_numpy(points).requires_grad_(True)
     (gradient,) = torch.autograd.grad(network(x).sum(), x)
     return torch.linalg.vector_norm(gradient, dim=1).numpy()
 
 
 def measure(name: str, points: np.ndarray, trained: Trained) -> Piece:
-    """Evaluate all that the figures and tables show."""
+    """Evaluate everything that the figures and tables show."""
     half_width = WINDOWS.get(name, 3.0)
     axis = np.linspace(-half_width, half_width, RESOLUTION)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)

@@ -53,7 +53,7 @@ def load_pieces(cache: Path) -> Pieces:
 
 
 def draw_contours(ax: Axes, piece: Piece) -> None:
-    """Level lines over the window of the set, with the data."""
+    """Draw the level lines over the window of the set, with the data."""
     half_width = float(piece["half_width"])
     window = (-half_width, half_width, -half_width, half_width)
     resolution = len(piece["grid"])
@@ -64,7 +64,7 @@ def draw_contours(ax: Axes, piece: Piece) -> None:
 
 
 def draw_histograms(ax: Axes, piece: Piece) -> None:
-    """Scores of the data beside those of uniform points of the ball."""
+    """Draw the scores of the data and of uniform points of the ball."""
     plot_histograms({"data": piece["scores"], "U(B)": piece["ball_scores"]}, ax=ax)
     ax.set(ylabel=None, yticks=[])
 
@@ -106,7 +106,7 @@ def save_grid(
 
 
 def lipschitz_table(pieces: Pieces) -> str:
-    """Largest gradient norm over the training rows, of both networks (the paper's Table 3)."""
+    """Return the largest gradient norms over the training rows (the paper's Table 3)."""
 
     def cell(name: str, model: str) -> str:
         piece = pieces.get((name, model))
@@ -124,7 +124,7 @@ def lipschitz_table(pieces: Pieces) -> str:
 
 
 def distance_table(pieces: Pieces) -> str:
-    """Errors of the scores as signed distances, where the true distance is known."""
+    """Return the errors of the scores as signed distances, where the true distance is known."""
     header = ["shape", "detector", "mean error", "mean error within 0.5", "largest error"]
     rows = [[*header, "mean abs(1 - abs(grad f))"]]
     for (name, model), piece in pieces.items():
@@ -138,7 +138,7 @@ def distance_table(pieces: Pieces) -> str:
 
 
 def run_table(pieces: Pieces) -> str:
-    """Tell what was trained, and how it ended."""
+    """Return the settings of each training, and how it ended."""
     rows = [["set", "detector", "data inside", "gradient norm at the negatives", "settings"]]
     for (name, model), piece in pieces.items():
         settings = json.loads(str(piece["settings"]))
@@ -166,20 +166,20 @@ All LipOCC's rows have the paper's loss, lambda = 100, m, T = 4, Algorithm 1 as 
 - **averaged**: the same training, ending with the average of the weights over about the last 200
   steps.
 - **decay**: the rate falls linearly from 1e-3 to 1e-6, as in the authors' code.
-- **apart**: as decay, and Q0 keeps away from the data, by the distance within which 95 % of a
-  batch's rows have another: a gap between Q and the support, as the paper's Definition 2 asks.
+- **apart**: as decay, with a gap between Q0 and the data, as the paper's Definition 2 asks. 95 % of
+  a batch's rows have another row within the width of the gap.
 - **conventional**: a ReLU network with cross-entropy and Adam, whose negatives are made by
   Algorithm 1 on itself.
 
-At a constant rate the last steps still move the levels; the other rows are free of that. "Averaged"
-and "decay" leave out parts of the clouds all the same: Q0 = U(B) has points in the support, and
-Algorithm 1 moves them to the first gap in it, which they widen. Where negatives have density q,
-rows density p, the loss gains p - q and pays lambda q for a score that rises above m: it is flat,
-at S = 0, where p < (1 + lambda) q. With the paper's lambda and B that is 1.3 for q of the uniform
-distribution, .3 for p on the disc: the depth inside is not learned there, and the zero level of
-"decay" has spots. "Apart" has next to no negatives in the support, as Theorem 1 assumes: its zero
-level hugs all five sets of the paper, in one cloud with fingers and islands at outlying rows, and
-its levels are the closest to the distance.
+At a constant rate the last steps still move the levels; the other rows are free of this. "Averaged"
+and "decay" leave out parts of the clouds all the same. Q0 = U(B) has points in the support, and
+Algorithm 1 moves these points to the first gap in the support, which they widen. Let the rows have
+density p and the negatives density q. For a score that rises above m the loss gains p - q and pays
+lambda q, so that the score is flat, at S = 0, where p < (1 + lambda) q. On the disc p is .3, and
+(1 + lambda) q is 1.3 for uniform negatives with the paper's lambda and B: the depth inside is not
+learned there, and the zero level of "decay" has spots. "Apart" has next to no negatives in the
+support, as Theorem 1 assumes. Its zero level hugs all five sets of the paper, in one cloud with
+fingers and islands at outlying rows, and its levels are the closest to the distance.
 
 One seed. The five sets of the paper have 1,000 rows, mean 0 and variance 1. The three shapes have
 4,000 rows, are not standardised and have radius 1, so that errors are shares of the radius. Figures
@@ -197,8 +197,8 @@ Red: the zero level. Positive (blue) is inside.
 
 ## Table 3: largest gradient norm over the training rows
 
-In brackets the proven bound. LipOCC scales the rows once more by the 95 % of them on which it
-trains: its bound, in the units of the set, is 1 over the least of these scales.
+In brackets the proven bound. LipOCC standardises the rows once more, by the 95 % of them on which
+it trains. Its bound, in the units of the set, is 1 over the least of these scales.
 
 {lipschitz}\
 
