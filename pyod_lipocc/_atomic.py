@@ -20,21 +20,9 @@ _KINDS = {
 
 
 def check_regular(path: str | os.PathLike[str]) -> os.stat_result | None:
-    """Refuse what is not a regular file, at the end of all links.
+    """Return the status of the regular file at the end of all links; None where nothing is.
 
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    status : os.stat_result or None
-        None where there is nothing.
-
-    Raises
-    ------
-    OSError
-        If there is a directory, FIFO, socket or device, or links lead in a circle.
+    Raises OSError where a directory, FIFO, socket or device is, or links lead in a circle.
     """
     name = os.fsdecode(path)
     if not os.path.basename(name):
@@ -51,25 +39,16 @@ def check_regular(path: str | os.PathLike[str]) -> os.stat_result | None:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file that is never seen in part: a new one beside it takes its place at the end.
+    """Write a file that nobody sees in part: a temporary file takes its place at the end.
 
-    Parameters
-    ----------
-    path : str or path-like
-        A link is followed. A file that exists keeps its mode, and its owner where the system
-        permits; a new one has the mode that the umask leaves.
-    content : bytes
-
-    Raises
-    ------
-    OSError
-        If the path is not that of a regular file or a new one, or cannot be written. Nothing is
-        left behind.
+    Links are followed. A file that exists keeps its mode, and its owner where the system permits;
+    a new file has the mode that the umask leaves. Where the file is not a regular one or cannot be
+    written, OSError is raised and nothing is left behind.
     """
     replaced = check_regular(path)
     target = Path(os.path.realpath(os.fsdecode(path)))
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    # Until the mode is set nobody else may read what may be private.
+    # The content may be private: nobody else may read it before the mode is set.
     opener = None if replaced is None else lambda name, flags: os.open(name, flags, 0o600)
     try:
         with open(temporary, "xb", opener=opener) as file:
@@ -84,7 +63,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise type(error)(error.errno, error.strerror, os.fsdecode(path)) from error
         raise
-    # Folders cannot be opened everywhere, nor by everybody.
+    # Not every system, nor every user, can open folders.
     with contextlib.suppress(OSError):
         folder = os.open(target.parent, os.O_RDONLY)
         try:

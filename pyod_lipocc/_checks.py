@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,6 +19,7 @@ __all__ = [
     "check_number",
     "check_pair",
     "finite_array",
+    "listed",
 ]
 
 
@@ -97,3 +98,10 @@ def finite_array(name: str, values: ArrayLike, *, ndim: int | None = None) -> ND
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return array.astype(np.float64)
+
+
+def listed(items: Iterable[str], at_most: int = 10) -> str:
+    """Write the first items, and how many more there are."""
+    items = list(items)
+    more = len(items) - at_most
+    return ", ".join(items[:at_most]) + (f" and {more} more" if more > 0 else "")

@@ -18,23 +18,10 @@ def confidence(
 ) -> Floats:
     r"""Return the probability that a perturbed training set would give the same labels.
 
-    With :math:`n_s` of n training scores at most s, a new score exceeds s with a probability whose
-    posterior mean is :math:`1 - p`, :math:`p = (1 + n_s) / (2 + n)`. The label is 1 if at least
-    :math:`n - \lfloor n c \rfloor + 1` of n new scores are at most s: a binomial probability.
-
-    Parameters
-    ----------
-    training_scores : ndarray of shape (n,), sorted
-    contamination : float
-        c.
-    scores : ndarray of shape (m,)
-    labels : ndarray of shape (m,)
-        Of these scores: 0 or 1.
-
-    Returns
-    -------
-    confidence : ndarray of shape (m,)
-        In [0, 1], the numbers of `pyod.models.base.BaseDetector.predict_confidence`.
+    Let :math:`n_s` of n sorted training scores be at most s. A new score is at most s with a
+    probability of posterior mean :math:`p = (1 + n_s) / (2 + n)`. The label of s is 1 if at least
+    :math:`n - \lfloor n c \rfloor + 1` of n new scores are at most s, c the contamination: a
+    binomial probability. The numbers are those of PyOD's `BaseDetector.predict_confidence`.
 
     References
     ----------
@@ -51,9 +38,9 @@ def confidence(
 
 
 def rejected(labels: npt.NDArray[np.int_], confidence: Floats, T: float) -> npt.NDArray[Any]:
-    r"""Tell which labels are too uncertain: those of certainty at most :math:`1 - 2 e^{-T}`.
+    r"""Tell which labels have a certainty of at most :math:`1 - 2 e^{-T}`: too uncertain ones.
 
-    The certainty of a label is twice the distance of the probability to be an outlier from 1/2.
+    The certainty of a label is twice the distance between 1/2 and the probability of an outlier.
     """
     outlier = np.where(labels == 0, 1 - confidence, confidence)
     rejected: npt.NDArray[Any] = 2 * np.abs(outlier - 0.5) <= 1 - 2 * np.exp(-T)

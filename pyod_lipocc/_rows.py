@@ -11,32 +11,19 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
+from pyod_lipocc._checks import listed
+
 __all__ = ["check_rows"]
 
-_NAMED = 5  # columns, in a message
-_LONGEST = 200  # characters of another message in it
+_NAMED = 5  # columns that a message names
+_LONGEST = 200  # characters of scikit-learn's message that a message quotes
 
 
 def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> npt.NDArray[Any]:
     """Validate rows as scikit-learn does, with errors that say what to do.
 
-    Parameters
-    ----------
-    estimator : BaseEstimator
-        Whose `n_features_in_` and `feature_names_in_` X must have.
-    X : array-like of shape (n, d)
-    reset : bool
-        Take the width and the names from X.
-
-    Returns
-    -------
-    rows : ndarray of shape (n, d)
-        Of the type of X: bool, int, unsigned or float.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If X is not a finite real matrix, or has other columns.
+    X must be a finite real matrix of the width and names that the estimator has. With `reset` the
+    estimator takes them from X. The rows keep the type of X: bool, int, unsigned or float.
     """
     try:
         rows: npt.NDArray[Any] = validate_data(estimator, X, reset=reset, dtype="numeric")
@@ -47,7 +34,7 @@ def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> npt.NDArray[
             raise
         raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from error
     if rows.dtype.kind not in "biuf":
-        # Dates, and categories of some frames.
+        # X holds dates, or a frame's categories.
         received = f"got {rows.dtype}"
         message = _diagnosis(X, received, type(estimator).__name__)
         raise ValueError(message or f"X must hold real numbers, {received}")
@@ -55,16 +42,16 @@ def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> npt.NDArray[
 
 
 def _has_other_columns(estimator: Any, X: Any) -> bool:
-    """Tell whether a frame has other columns than that of the fit: values come second."""
+    """Tell whether a frame has other columns than the frame of the fit had."""
     names = [*getattr(X, "columns", ())]
     return bool(names) and names != [*getattr(estimator, "feature_names_in_", names)]
 
 
 def _diagnosis(X: Any, error: str, caller: str) -> str | None:
-    """Say which columns are at fault; None where no column is, or the rows cannot be read."""
+    """Say which columns are at fault; None where none is, or the rows cannot be read."""
     try:
         return _described(X, error, caller)
-    except Exception:  # of whatever object the rows are
+    except Exception:  # X may be any object, and raise anything
         return None
 
 
@@ -72,63 +59,62 @@ def _described(X: Any, error: str, caller: str) -> str | None:
     text: dict[str, str] = {}
     missing: dict[str, str] = {}
     infinite: dict[str, str] = {}
-    dates = []
+    dates = False
     for name, column in _columns(X):
         numbers, others = _split(column)
         if others:
             text[name] = f"such as {reprlib.repr(others[0])}"
-            dates += [name] if column.dtype.kind in "mM" else []
-        for found, count in (
-            (missing, np.count_nonzero(np.isnan(numbers))),
-            (infinite, np.count_nonzero(np.isinf(numbers))),
-        ):
-            if count:
-                found[name] = f"{count} of {len(column)} rows"
+            dates |= column.dtype.kind in "mM"
+        for found, at_fault in ((missing, np.isnan(numbers)), (infinite, np.isinf(numbers))):
+            if at_fault.any():
+                found[name] = f"{np.count_nonzero(at_fault)} of {len(column)} rows"
     if dates:
         return (
-            f"X must hold numbers, got other values in {_listed(text)}: turn dates into numbers "
+            f"X must hold numbers, got other values in {_named(text)}: turn dates into numbers "
             "first, such as days since a first date"
         )
-    impute = ["SimpleImputer(strategy='median')"] if missing else []
-    imports = ["    from sklearn.impute import SimpleImputer\n"] if missing else []
     if text:
         return (
-            f"X must hold numbers, got other values in {_listed(text)}: "
-            f"{error.splitlines()[0][:_LONGEST]}. Encode them first, for instance\n"
-            "    from sklearn.compose import make_column_transformer\n"
-            f"{''.join(imports)}"
-            "    from sklearn.pipeline import make_pipeline\n"
-            "    from sklearn.preprocessing import OneHotEncoder\n"
-            "    encoder = OneHotEncoder(handle_unknown='ignore', sparse_output=False)\n"
-            f"    columns = make_column_transformer((encoder, [{', '.join(text)}]), "
-            "remainder='passthrough')\n"
-            f"    detector = make_pipeline({', '.join(['columns', *impute, f'{caller}()'])})"
+            f"X must hold numbers, got other values in {_named(text)}: "
+            f"{error.splitlines()[0][:_LONGEST]}. Encode them first, for instance"
+            f"{_pipeline(caller, encoded=[*text], impute=bool(missing))}"
         )
     if missing:
-        also = f", and infinity in {_listed(infinite)}" if infinite else ""
+        also = f", and infinity in {_named(infinite)}" if infinite else ""
         return (
-            f"X must not hold missing values, got NaN in {_listed(missing)}{also}. Impute them "
-            "first, for instance\n"
-            f"{''.join(imports)}"
-            "    from sklearn.pipeline import make_pipeline\n"
-            f"    detector = make_pipeline({', '.join([*impute, f'{caller}()'])})"
+            f"X must not hold missing values, got NaN in {_named(missing)}{also}. Impute them "
+            f"first, for instance{_pipeline(caller, encoded=[], impute=True)}"
         )
-    if infinite:
-        return f"X must hold finite numbers, got infinity in {_listed(infinite)}"
-    return None
+    return f"X must hold finite numbers, got infinity in {_named(infinite)}" if infinite else None
 
 
-def _listed(columns: dict[str, str]) -> str:
-    shown = [f"{name} ({found})" for name, found in columns.items()][:_NAMED]
-    more = f" and {len(columns) - _NAMED} more" if len(columns) > _NAMED else ""
-    return f"column{'s' * (len(columns) > 1)} {', '.join(shown)}{more}"
+def _named(columns: dict[str, str]) -> str:
+    found = [f"{name} ({found})" for name, found in columns.items()]
+    return f"column{'s' * (len(columns) > 1)} {listed(found, _NAMED)}"
+
+
+def _pipeline(caller: str, *, encoded: list[str], impute: bool) -> str:
+    """Write a pipeline that makes numbers of all values, and ends with the caller."""
+    steps = ["columns"] * bool(encoded) + ["SimpleImputer(strategy='median')"] * impute
+    code = ["from sklearn.compose import make_column_transformer"] * bool(encoded)
+    code += ["from sklearn.impute import SimpleImputer"] * impute
+    code += ["from sklearn.pipeline import make_pipeline"]
+    if encoded:
+        code += [
+            "from sklearn.preprocessing import OneHotEncoder",
+            "encoder = OneHotEncoder(handle_unknown='ignore', sparse_output=False)",
+            f"columns = make_column_transformer((encoder, [{', '.join(encoded)}]), "
+            "remainder='passthrough')",
+        ]
+    code += [f"detector = make_pipeline({', '.join([*steps, f'{caller}()'])})"]
+    return "".join(f"\n    {line}" for line in code)
 
 
 def _columns(X: Any) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Iterate over the columns of a frame or a matrix.
+    """Iterate over the columns of a frame or a matrix, and how scikit-learn finds them.
 
-    A column has its name, as Python writes it, where all have different texts as names; else its
-    position, by which scikit-learn finds it too.
+    A column goes by its name, as Python writes it, where all names are texts and differ; else by
+    its position.
     """
     names = [*getattr(X, "columns", ())]
     if names and all(isinstance(name, str) for name in names) and len({*names}) == len(names):
@@ -146,7 +132,7 @@ def _columns(X: Any) -> Iterator[tuple[str, npt.NDArray[Any]]]:
 
 
 def _split(column: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], list[Any]]:
-    """Return the numbers of a column, None among them as NaN, and an example of other values."""
+    """Return the numbers of a column, NaN for None, and an example of the other values."""
     if column.dtype.kind in "biuf":
         return column.astype(np.float64), []
     if column.dtype.kind in "cmM":
@@ -163,5 +149,5 @@ def _split(column: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], list[Any]
 
 
 def _is_missing(value: Any) -> bool:
-    """Tell None and pandas' NA, which this package does not import."""
+    """Tell whether a value is None or pandas' NA; this package does not import pandas."""
     return value is None or type(value).__name__ == "NAType"

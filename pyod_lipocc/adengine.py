@@ -43,12 +43,12 @@ _ENTRY: dict[str, Any] = {
 def register(engine: ADEngine) -> None:
     """Make LipOCC known to an engine, which can then plan, build, run and explain it.
 
-    PyOD's own routing rules do not choose it: name it in ``engine.make_plan``.
+    PyOD's routing rules do not choose LipOCC: name it in ``engine.make_plan``.
 
     Parameters
     ----------
     engine : pyod.utils.ad_engine.ADEngine
-        Changed in place; other engines are not. Registering again changes nothing.
+        Changed in place; other engines stay as they are. Registering again changes nothing.
 
     Examples
     --------

@@ -13,7 +13,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pyod_lipocc.datasets._formats import READERS, SEPARATORS, Content, listed
+from pyod_lipocc._checks import listed
+from pyod_lipocc.datasets._formats import READERS, SEPARATORS, Content
 from pyod_lipocc.datasets._labels import LABEL_NAMES, as_binary, plain
 
 __all__ = ["LABEL_NAMES", "Dataset", "load_file", "parse"]

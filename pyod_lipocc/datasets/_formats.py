@@ -11,7 +11,7 @@ import re
 import reprlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
@@ -20,10 +20,11 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
+from pyod_lipocc._checks import listed
 from pyod_lipocc.datasets._fetch import import_extra
 from pyod_lipocc.datasets._labels import candidates, plain
 
-__all__ = ["READERS", "SEPARATORS", "Content", "listed"]
+__all__ = ["READERS", "SEPARATORS", "Content"]
 
 SEPARATORS = (",", ";", "\t", "|", " ")
 """What may separate the fields of a .csv file; a blank stands for any number of blanks."""
@@ -61,13 +62,6 @@ class Content(NamedTuple):
     no_numbers: dict[int, str] = {}
     left_out: tuple[str, ...] = ()
     lines: Sequence[int] = ()
-
-
-def listed(items: Iterable[str], at_most: int = 10) -> str:
-    """Write the first items, and how many more there are."""
-    items = list(items)
-    more = len(items) - at_most
-    return ", ".join(items[:at_most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _read_npz(file: BinaryIO, label: str | None, _: str) -> Content:
