@@ -9,7 +9,7 @@ from types import ModuleType
 
 
 def require(module: str, *, extra: str) -> ModuleType:
-    """Import a module, or end the script with the command that installs what it lacks."""
+    """Import a module, or end the script with the command that installs the missing package."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -19,6 +19,6 @@ def require(module: str, *, extra: str) -> ModuleType:
 
 
 def require_mnist() -> None:
-    """End the script where MNIST is to be downloaded and the downloader is missing."""
+    """End the script if MNIST is to be downloaded and the downloader is missing."""
     if not os.environ.get("LIPOCC_DATA"):
         require("pooch", extra="data")

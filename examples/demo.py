@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
+from matplotlib import pyplot as plt
 from pyod.models.base import BaseDetector
 from pyod.models.deep_svdd import DeepSVDD
 from pyod.models.iforest import IForest
@@ -22,6 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.datasets import load_digits_one_class, load_toy
+from pyod_lipocc.plotting import plot_contours
 
 Builder = Callable[[int, tuple[int, ...] | None], BaseDetector]
 
@@ -62,9 +63,6 @@ def measure(detector: BaseDetector, X_train: Any, X_test: Any, y_test: Any) -> s
 
 def draw(detector: LipOCC, X: Any, path: Path) -> None:
     """Save the contours of the learned signed distance."""
-    mpl.use("Agg")
-    from pyod_lipocc.plotting import plot_contours
-
     low, high = X.min(axis=0) - 1, X.max(axis=0) + 1
     axes = plot_contours(detector.signed_distance, (low[0], high[0], low[1], high[1]), X=X)
     axes.set_title("LipOCC: signed distance to two moons")
@@ -73,6 +71,7 @@ def draw(detector: LipOCC, X: Any, path: Path) -> None:
 
 def main() -> None:
     """Run the demonstration."""
+    plt.switch_backend("Agg")
     torch.set_num_threads(1)  # the tensors are small: threads that wait cost more than they bring
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo.png"))

@@ -5,7 +5,7 @@
     python examples/figures.py contours certified explanation history
 
 Digits are scikit-learn's, 8 x 8, which are embedded; with ``--data mnist`` they are read from
-LIPOCC_DATA or downloaded. Samples are the first that `LipOCC.sample` returns: none is selected.
+LIPOCC_DATA or downloaded. Samples are the first that `LipOCC.sample` returns, without selection.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def draw_contours(options: argparse.Namespace) -> Figure:
 def attacked_auroc(
     detector: LipOCC, X: np.ndarray, y: np.ndarray, radii: np.ndarray
 ) -> list[float]:
-    """Return the AUROC that projected gradient descent leaves: outliers hide, normals stand out."""
+    """Return the AUROC after attacks that raise the scores of normal rows and lower the others."""
     attack = partial(pgd_l2, detector.to_torch(), domain=Box(0.0, 1.0), n_steps=20)
     rows = torch.from_numpy(X).double()
     aurocs = []

@@ -37,7 +37,7 @@ if __name__ == "__main__":
     print("\nOn Test Data:")
     evaluate_print(clf_name, y_test, y_test_scores)
 
-    # what no other detector of PyOD tells: scores are distances, and move no faster than rows
+    # LipOCC's scores are distances, and change no faster than rows move
     print(
         "\nSigned distance of the first test rows to the support:", clf.signed_distance(X_test[:3])
     )

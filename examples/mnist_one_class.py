@@ -1,10 +1,10 @@
 """One digit of MNIST against the other nine, with the paper's settings.
 
-Margin, lambda, Adam at 1e-3 and, by default, batch and T are those of the paper's MNIST experiment
-(here in [0, 1] pixels); the sampler is over-relaxed as in the authors' code. ``--authors`` takes
-the rest of that code: RMSprop, a level of -1.5 m beyond which no negative is moved back, and for
-half of the negatives augmented digits. A callback of one's own stops the training and keeps the
-time. The dense network, and a narrow convolutional one, fit some minutes of a CPU:
+Margin, lambda, Adam at 1e-3 and, by default, batch and T are those of the paper's MNIST experiment,
+here in [0, 1] pixels. The sampler is over-relaxed as in the authors' code. ``--authors`` takes the
+rest of that code: RMSprop, augmented digits for half of the initial negatives, and a level of
+-1.5 m beyond which no negative is moved back. The callback `TimeBox` stops the training and keeps
+the time. Some minutes of a CPU suffice for the dense network and for a narrow convolutional one:
 
     LIPOCC_DATA=... python examples/mnist_one_class.py --digits 0 8 --minutes 10
     LIPOCC_DATA=... python examples/mnist_one_class.py --network conv --width 32 --digits 0 3 8
@@ -49,7 +49,7 @@ RATE = 1e-3
 class TimeBox(Callback):
     """Stop after a number of seconds; keep the seconds of each step in `laps`.
 
-    A fit copies its callbacks: the list is what the copies share.
+    A fit copies its callbacks, and the copies share the list.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -82,7 +82,7 @@ def network(options: argparse.Namespace) -> Callable[..., torch.nn.Module]:
 
 
 def described(options: argparse.Namespace) -> str:
-    """Say in words which network is chosen."""
+    """Return the chosen network in words."""
     if options.network == "dense":
         return f"dense network {options.hidden}"
     return f"convolutional network of Table 2, width {options.width}, {options.convolution} kernels"
@@ -148,7 +148,7 @@ def run(digit: int, options: argparse.Namespace) -> str:
 
 
 def projection(options: argparse.Namespace) -> str:
-    """Say what the paper's schedule would cost here, from a few of its steps."""
+    """Return a sentence with the cost of the paper's schedule here, from a few of its steps."""
     data = options.load(options.digits[0])
     paper = argparse.Namespace(**vars(options) | PAPER | {"defaults": False})
     few = replace(data, X_train=data.X_train[: paper.batch])
@@ -181,7 +181,7 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="LipOCC's own margin, lambda, T, sampler, steps and rate instead of the paper's",
     )
-    parser.add_argument("--authors", action="store_true", help="what only the authors' code has")
+    parser.add_argument("--authors", action="store_true", help="as in the authors' code")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--embedded", action="store_true", help="scikit-learn's 8 x 8 digits")
