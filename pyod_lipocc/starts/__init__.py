@@ -1,8 +1,19 @@
-"""Networks that start from rows: nearest rows, subspaces and inscribed balls."""
+"""Networks that start from rows.
+
+Two builders may be the `network` of a detector. They take ``rows``, the rows to start from.
+
+==================  ==========================================================================
+`nearest_subspace`  distances to rows and to subspaces, for tables and images of any width
+`inscribed_balls`   signed distance to the shape that the rows fill, for up to 5 features
+==================  ==========================================================================
+
+The others are the parts of `nearest_subspace`: `prototypes`, `principal_subspace`, `k_subspaces`.
+"""
 
 from pyod_lipocc.starts._balls import inscribed_balls
+from pyod_lipocc.starts._nearest import nearest_subspace
 from pyod_lipocc.starts._neighbours import prototypes
-from pyod_lipocc.starts._subspaces import k_subspaces, nearest_subspace, principal_subspace
+from pyod_lipocc.starts._subspaces import k_subspaces, principal_subspace
 
 __all__ = [
     "inscribed_balls",

@@ -44,18 +44,18 @@ def inscribed_balls(
     .. math:: S(x) = \max_k \big( r_k - \|x - x_k\|_2 \big)
 
     Outside, S is minus the distance to the union of the balls of radius :math:`r_k` around the rows
-    :math:`x_k`; inside, it is the depth in the deepest of them, which is the depth in the shape
+    :math:`x_k`. Inside, S is the depth in the deepest of the balls. It is the depth in the shape
     where a largest inscribed ball touches the nearest point of the boundary. So S is the signed
     distance on both sides, as far as the rows are dense, with a gradient of norm 1 almost
     everywhere. Distances to the rows alone know no depth.
 
-    The boundary is where a ball that rolls around the rows, of radius `reach`, can touch them:
-    :math:`r_k` is the distance from a row to the nearest centre of the rolling ball, less `reach`.
-    The rows end before the shape does, by a gap that falls as :math:`n^{-2/(d+1)}` (Dümbgen &
-    Walther, 1996); what it is with all rows is inferred from what half of them lose, and added.
+    A ball of radius `reach` rolls around the rows. The radius :math:`r_k` is the distance from a
+    row to the nearest centre of the rolling ball, less `reach`. The rows end before the shape does,
+    by a gap that falls as :math:`n^{-2/(d+1)}` (Dümbgen & Walther, 1996). The depth that is lost
+    with half of the rows tells the gap with all of them, which is added to the radii.
 
-    For the plane and for space, and up to 5 features: the surface on which the rolling ball runs is
-    sampled.
+    The network is for the plane and for space, and for 5 features at most: it samples the surface
+    on which the ball rolls.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def inscribed_balls(
     rows : Tensor of shape (n, d)
         Samples of the shape.
     normal : Tensor of bool of shape (n,) or None, default=None
-        Rows that count; None: all.
+        Rows of the shape; None: all. The others get no ball.
     margin : float, default=0.0
         m: the network is f = S + m.
     reach : float or None, default=None
@@ -140,7 +140,7 @@ def _radii(rows: Floats, reach: float | None, rng: np.random.Generator) -> Float
 
 
 def _depths(rows: Floats, reach: float, rng: np.random.Generator) -> Floats:
-    """Return the distance of each row to what the rolling ball sweeps, shape (n,)."""
+    """Return the distance of each row to the balls at all positions, shape (n,)."""
     centers = _rolling_ball(rows, reach, rng)
     depths: Floats = np.maximum(KDTree(centers).query(rows)[0] - reach, 0.0)
     return depths
@@ -149,9 +149,9 @@ def _depths(rows: Floats, reach: float, rng: np.random.Generator) -> Floats:
 def _rolling_ball(rows: Floats, reach: float, rng: np.random.Generator) -> Floats:
     """Draw centres of balls of radius `reach` that touch a row and hold none, shape (k, d).
 
-    First those beyond the extreme rows of random directions; the others start beside a row and move
-    away from the row that is then nearest until this is `reach` away. Half of them start beside
-    rows that were touched before.
+    The first centres lie beyond the extreme rows in random directions. Each other centre starts
+    beside a row and moves away from its nearest row until that row is `reach` away. Half of them
+    start beside rows that a ball has touched.
     """
     positions = min(_POSITIONS, _POSITIONS_OF_A_ROW * len(rows))
     tree = KDTree(rows)

@@ -7,19 +7,18 @@ from torch import Tensor
 
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc.lipschitz import NearestSubspace
+from pyod_lipocc.starts._batches import in_batches
 
 __all__ = ["prototypes"]
-
-_BATCH = 1024
 
 
 @isolated()
 @torch.no_grad()
 def prototypes(rows: Tensor, n_nearest: int, *, isolation: float = 0.0) -> NearestSubspace:
-    r"""Build the mean distance to the nearest rows, every row a centre: nearest neighbours.
+    r"""Build minus the mean distance to the nearest rows: nearest neighbours.
 
     With `isolation` the offset of a row is that many times its mean distance to the nearest tenth
-    of the others: rows far from most others, as outliers are, hardly count as neighbours.
+    of the other rows. Rows far from most others, as outliers are, then hardly count as neighbours.
 
     Parameters
     ----------
@@ -27,7 +26,7 @@ def prototypes(rows: Tensor, n_nearest: int, *, isolation: float = 0.0) -> Neare
     n_nearest : int
         j; at most n - 1 are used.
     isolation : float, default=0.0
-        From 0 to 1: above that a row's own centre may not be its nearest.
+        From 0 to 1. Above 1 a row's own centre may not be its nearest.
 
     Returns
     -------
@@ -36,12 +35,14 @@ def prototypes(rows: Tensor, n_nearest: int, *, isolation: float = 0.0) -> Neare
     """
     n, d = rows.shape
     used = max(1, min(n_nearest, n - 1))
-    generator = torch.Generator()  # the global one stays: what is drawn is overwritten
+    generator = torch.Generator()  # spares the global one: the draws are overwritten
     network = NearestSubspace(d, n, n_nearest=used, leave_one_out=n > 1, generator=generator)
     network.assign(centers=rows)
     if isolation:
         others = max(n // 10, 1)
-        distances = (torch.cdist(batch, rows) for batch in torch.split(rows, _BATCH))
-        nearest = [part.topk(min(others + 1, n), largest=False).values for part in distances]
-        network.assign(offset=isolation * torch.cat(nearest).sum(1) / others)
+        counted = min(others + 1, n)  # the row itself, at distance 0, is the nearest
+        nearest = in_batches(
+            lambda batch: torch.cdist(batch, rows).topk(counted, largest=False).values, rows
+        )
+        network.assign(offset=isolation * nearest.sum(1) / others)
     return network
