@@ -10,11 +10,10 @@ from unittest.mock import Mock
 import pytest
 import torch
 from conftest import ROUNDING
-from test_stiefel import OPTIMIZERS, randn
+from stiefel_cases import OPTIMIZERS, randn
 from torch import nn
 
-from pyod_lipocc.lipschitz import GroupSort2, OrthogonalLinear, parameter_groups, polish
-from pyod_lipocc.lipschitz.networks import frozen
+from pyod_lipocc.lipschitz import GroupSort2, OrthogonalLinear, frozen, parameter_groups, polish
 from pyod_lipocc.stiefel import StiefelAdam
 from pyod_lipocc.stiefel._gradients import gradient_by_coordinates
 from pyod_lipocc.stiefel._optimizers import tangent_gradients
@@ -75,24 +74,24 @@ LOSSES = {
 }
 
 
-@OPTIMIZERS
 @pytest.mark.parametrize("widths", WIDTHS.values(), ids=WIDTHS)
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 class TestCoordinates:
     @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-    def test_are_those_of_the_euclidean_gradient(self, optimizer_class, widths, bias, loss):
-        layer, optimizer = build(*widths, bias=bias, optimizer_class=optimizer_class)
+    def test_are_those_of_the_euclidean_gradient(self, widths, bias, loss):
+        layer, optimizer = build(*widths, bias=bias)
         assert_same(layer, loss, optimizer)
 
-    def test_in_single_precision(self, optimizer_class, widths, bias):
+    def test_in_single_precision(self, widths, bias):
         layer, optimizer = build(*widths, bias=bias, dtype=torch.float32)
         assert_same(layer, LOSSES["once"], optimizer, atol=10 * ROUNDING[torch.float32])
 
-    def test_are_formed_without_the_euclidean_gradient(self, optimizer_class, widths, bias):
-        layer, optimizer = build(*widths, bias=bias, optimizer_class=optimizer_class)
+    def test_are_formed_without_the_euclidean_gradient(self, widths, bias):
+        layer, optimizer = build(*widths, bias=bias)
         gradients(layer, LOSSES["once"], optimizer)
         assert layer.weight.grad is None
 
+    @OPTIMIZERS
     def test_the_step_is_that_of_the_euclidean_gradient(self, optimizer_class, widths, bias):
         layer, optimizer = build(*widths, bias=bias, optimizer_class=optimizer_class)
         other = copy.deepcopy(layer)
