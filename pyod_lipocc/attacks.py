@@ -1,7 +1,7 @@
 """Adversaries: the empirical counterpart of a certificate.
 
 An attack looks for the point of an l2 ball around each row where a score is highest, or lowest.
-What it finds is a lower bound of what is possible; a certificate is an upper bound.
+The change it finds is a lower bound of the largest change; a certificate is an upper bound.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def pgd_l2(
 
     .. math:: x_{t+1} = \Pi\big(x_t \pm \alpha_t r \, g / \|g\|_2\big), \qquad g = \nabla s(x_t)
 
-    with steps :math:`\alpha_t` that fall evenly from 1 to 1 / n_steps. The first start is the row
-    itself, from which the first step reaches the sphere; the others are uniform on the sphere. The
-    best point visited is kept. A linear score, or the distance to a point, is changed by exactly
-    its Lipschitz constant times the radius.
+    The steps :math:`\alpha_t` fall evenly from 1 to 1 / n_steps. The first start is the row itself,
+    from which the first step reaches the sphere. The other starts are uniform on the sphere. The
+    best point visited is kept. The attack changes a linear score, or the distance to a point, by
+    exactly its Lipschitz constant times the radius.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def pgd_l2(
     n_restarts : int, default=5
         Starts, at least 1.
     direction : {"raise", "lower", "both"}, default="raise"
-        Where to push the score. "both" tries the two and keeps the larger change of each row.
+        Where to push the score. "both" tries both and keeps the larger change of each row.
     domain : Domain, optional
         Where attacked points must lie, such as a `Box` of valid pixels, in the units of X.
     batch_size : int, default=4096
@@ -114,11 +114,13 @@ def nes_l2(
     random_state: RandomState = None,
     n_directions: int = 8,
 ) -> Tensor:
-    r"""Natural evolution strategies: `pgd_l2` with a gradient that is only estimated.
+    r"""Natural evolution strategies: `pgd_l2` with an estimate in place of the gradient.
 
-    It needs values of the score alone, so it does not depend on the gradient being of any use:
-    :math:`g = \sum_i (s(x + \sigma u_i) - s(x - \sigma u_i))\, u_i` over Gaussian directions
-    :math:`u_i` of about unit length, :math:`\sigma = r / 10`, with a momentum of 0.9.
+    .. math:: g = \sum_i \big(s(x + \sigma u_i) - s(x - \sigma u_i)\big)\, u_i,
+              \qquad \sigma = r / 10
+
+    The directions :math:`u_i` are Gaussian, of about unit length. The steps have a momentum of 0.9.
+    The attack needs values of the score alone, so a gradient that misleads does not stop it.
 
     Parameters
     ----------
@@ -127,7 +129,7 @@ def nes_l2(
     X, radius, n_steps, n_restarts, direction, domain, batch_size, random_state
         As for `pgd_l2`.
     n_directions : int, default=8
-        Directions of each estimate, at least 1: a step evaluates twice as many points and one more.
+        Directions of each estimate, at least 1. A step evaluates 2 `n_directions` + 1 points.
 
     Returns
     -------

@@ -14,27 +14,28 @@ from pyod_lipocc._scores import Score, check_points, value_and_gradient
 
 __all__ = ["Counterfactuals", "counterfactual"]
 
-_OVERSHOOT = 0.01  # of the first Newton step: one that lands exactly is not seen to cross
-_LONGEST = 8.0  # Newton step, in certified distances: a flat place would send a point anywhere
+_OVERSHOOT = 0.01  # of the first Newton step: a step that ends on the level is not seen to cross
+_LONGEST = 8.0  # Newton step, in certified distances: a small slope would send a point anywhere
 _DOUBLINGS = 24  # of a random direction's length
-_TIGHT = 1e-12  # relative distance above the certified one at which nothing is left to gain
+_TIGHT = 1e-12  # relative excess over the certified distance at which nothing is left to gain
 _CUTS = 3  # of a segment that still turns
-_FINAL_CUTS = 100  # half of them bisections: ends between neighbouring float64 numbers
+_FINAL_CUTS = 100  # half of them bisections: they end between neighbouring float64 numbers
 _LEAST_TURN = 1e-9  # share of the way to the goal at which a segment counts as settled
 _SEED = 0
 
 
 class Counterfactuals(NamedTuple):
-    """Nearest boundary points found, and how far they are from being the nearest.
+    """Points at the level, how far they are, and how near such a point could be.
 
     Attributes
     ----------
     points : Tensor of shape (n, d)
         On the level or beyond it; NaN where none was found.
     distance : Tensor of shape (n,)
-        Achieved: from each row to its point. NaN where none was found.
+        From each row to its point; NaN where none was found.
     lower_bound : Tensor of shape (n,)
-        Certified: no point of the level is nearer. Equal to `distance` means proven nearest.
+        Certified: no point of the level is nearer. Where it equals `distance`, the point is proven
+        to be the nearest.
     """
 
     points: Tensor
@@ -56,17 +57,17 @@ def counterfactual(
 ) -> Counterfactuals:
     r"""Find for each row the nearest point at which the score reaches a level.
 
-    1. Newton steps along the gradient until the level is crossed, random directions where the
-       gradient vanishes or Newton's method does not arrive.
+    1. Newton steps follow the gradient until they cross the level. Random directions take over
+       where the gradient vanishes or the steps do not arrive.
     2. Secants and bisections shorten the segment from the row to that point until it ends at the
        level.
-    3. A turn of the segment towards the gradient at its end, to which it is parallel where the
-       distance is least; kept only where it crosses the level at a smaller distance, so that the
-       distance never grows. At a kink the gradients of both its sides are mixed.
+    3. The segment turns towards the gradient at its end, to which it is parallel at the least
+       distance. A turn is kept only where it crosses the level at a smaller distance. At a kink the
+       gradients of both sides are mixed.
 
     A score with Lipschitz constant L cannot change by :math:`|S(x) - l|` in less than
     :math:`|S(x) - l| / L`: the certified lower bound. For a distance function both distances agree.
-    What step 3 finds is a local minimum. All of it is deterministic.
+    Step 3 finds a local minimum. The search is deterministic.
 
     Parameters
     ----------
@@ -79,23 +80,22 @@ def counterfactual(
     lipschitz_constant : float, default=1.0
         L > 0, a bound for S in the l2 norm.
     anchors : Tensor of shape (k, d), optional
-        Known points, some of them on the other side than the rows: where part 1 does not arrive,
-        the nearest of those takes the place of its result. With one beyond the level for each side
-        every row has a counterfactual.
+        Known points. Where step 1 does not arrive, the nearest anchor on the other side of the
+        level replaces its result. With an anchor on each side every row has a counterfactual.
     n_newton_steps : int, default=32
-        Steps of part 1 at most.
+        Most Newton steps.
     n_refinements : int, default=64
-        Turns in part 3 at most; each costs a gradient and five evaluations of S.
+        Most turns; each costs a gradient and five evaluations of S.
     batch_size : int, default=1024
         Rows at once: memory beyond the result is bounded by it.
 
     Returns
     -------
     counterfactuals : Counterfactuals
-        `points`, `distance` and `lower_bound`. At each point S, as computed, is at the level or, by
-        rounding, beyond it; beyond it by more only where S jumps. A row whose score is the level is
-        its own counterfactual. Rows of NaN where the search has not met the level, which a score
-        need not reach at all.
+        `points`, `distance` and `lower_bound`. At each point S, as computed, is the level or, by
+        rounding, beyond it; by more than rounding only where S jumps. A row whose score is the
+        level is its own counterfactual. A row is NaN where the search has not met the level: a
+        score need not reach it.
 
     Raises
     ------

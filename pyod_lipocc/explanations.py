@@ -33,15 +33,15 @@ def explain(
     .. math:: \phi_i = (x_i - c_i) \int_0^1 \partial_i S\big(c + t\,(x - c)\big)\, dt,
               \qquad \sum_i \phi_i = S(x) - S(c)
 
-    Negative contributions say which features put x outside, and by how much. A feature in which x
-    and c agree contributes nothing. Where S is a distance, :math:`\phi_i = (x_i - c_i)^2 / S(x)`:
-    all have the sign of S(x).
+    Negative contributions tell which features put x outside, and by how much. A feature in which x
+    and c agree contributes nothing. Where S is a distance, :math:`\phi_i = (x_i - c_i)^2 / S(x)`,
+    so all contributions have the sign of S(x).
 
-    The integral is taken by Gauss-Legendre quadrature, whose nodes are doubled for the rows whose
-    sum misses :math:`S(x) - S(c)` by more than the tolerance. What then remains, mostly from kinks
-    between two nodes, is spread over the features in proportion to :math:`|\phi_i|` (where all are
-    0, to :math:`|x_i - c_i|`): the contributions always sum exactly, up to rounding, and the
-    spreading changes each by at most the tolerance unless `max_nodes` was reached.
+    Gauss-Legendre quadrature takes the integral. It doubles its nodes for the rows whose sum misses
+    :math:`S(x) - S(c)` by more than the tolerance. The rest, mostly from kinks between two nodes,
+    is spread over the features in proportion to :math:`|\phi_i|`, or to :math:`|x_i - c_i|` where
+    all :math:`\phi_i` are 0. So the contributions always sum to the difference, up to rounding.
+    Unless `max_nodes` was reached, the spreading changes each by at most the tolerance.
 
     Parameters
     ----------
@@ -50,19 +50,19 @@ def explain(
     X : Tensor of shape (n, d)
         Finite floating-point numbers.
     baseline : Tensor of shape (n, d) or (d,), optional
-        c. None: the points that `counterfactual` finds. Any other reference is as good, such as the
-        mean of the data; the contributions then sum to the difference from its score.
+        c. None: the points that `counterfactual` finds. Another reference, such as the mean of the
+        data, is as good: the contributions then sum to the difference from its score.
     tolerance : float, default=1e-3
-        Share of :math:`\sum_i |\phi_i|` that may be left to spread, >= 0.
+        Share of :math:`\sum_i |\phi_i|` that may be spread, >= 0.
     max_nodes : int, default=256
-        Most gradients for a row, >= 8.
+        Most nodes of a quadrature, >= 8.
     batch_size : int, default=1024
         Rows at once: memory beyond the result is bounded by it.
 
     Returns
     -------
     contributions : Tensor of shape (n, d)
-        In the units of S. Zeros where x is its own baseline; NaN where the baseline is, which is
+        In the units of S. Zeros where x is its own baseline; NaN where the baseline is NaN, as
         where `counterfactual` has found no boundary point.
 
     Raises

@@ -18,10 +18,10 @@ def hkr(signed: Tensor, margin: float, regularization: float) -> Tensor:
 
     .. math:: L^{hkr}_{m,\lambda}(y f) = \lambda \max(0, m - y f) - y f
 
-    The second term maximises the Kantorovich-Rubinstein gap between data and negatives, the first
-    separates them by a margin m on either side of f = 0. Minimised over 1-Lipschitz functions
-    against a complementary distribution it yields f = S + m, S the signed distance to the support
-    (Theorem 1 of the paper).
+    The first term separates data and negatives by a margin m on either side of f = 0. The second
+    term maximises the Kantorovich-Rubinstein gap between them. Among 1-Lipschitz functions, and
+    against a complementary distribution, the minimum is f = S + m with S the signed distance to the
+    support (Theorem 1 of the paper).
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ class Sampler(Protocol):
 
 
 def signed(residual: Tensor) -> Tensor:
-    """Keep the residual: a point beyond the level set moves back to it, as the paper prints."""
+    """Return the residual as it is: a point beyond the level moves back, as the paper prints."""
     return residual
 
 
@@ -54,12 +54,19 @@ def newton_raphson(
     .. math:: z \leftarrow \Pi_B\Big(z + \frac{\eta}{T}\, \rho\big(l - f(z)\big)\,
               \frac{\nabla f(z)}{\|\nabla f(z)\|^2}\Big), \qquad T \text{ times},\; \eta \sim U
 
-    With the defaults this is the paper's Algorithm 1 as printed: level :math:`l = -\epsilon = -m`,
-    :math:`\rho(r) = r` and one :math:`\eta \sim U(0, 1)` for each point. The authors' own code
-    differs by an over-relaxation (``step_range=(0, 20)`` for images, 4 for three-dimensional
-    shapes), by ``residual=torch.relu``, under which a point never moves back out, and by
-    ``level=-1.5``. The synthesis of section "Image synthesis" is ``step_range=(1, 1)``, ``level=2``
-    and 64 steps.
+    The defaults are Algorithm 1 as the paper prints it, with one :math:`\eta` for each point. The
+    authors' own code differs:
+
+    ============  ===============================================  ===============================
+    parameter     authors' code                                    effect
+    ============  ===============================================  ===============================
+    `level`       -1.5                                             negatives farther outside
+    `step_range`  (0, 20) for images, (0, 4) for shapes in space   over-relaxation
+    `residual`    ``torch.relu``                                   a point never moves back out
+    ============  ===============================================  ===============================
+
+    Section "Image synthesis" of the paper has ``level=2``, ``step_range=(1, 1)`` and 64 steps: see
+    `synthesis.sample`.
 
     Parameters
     ----------
@@ -68,7 +75,7 @@ def newton_raphson(
     proposals : Tensor of shape (n, d)
         Starting points.
     domain : Domain
-        B, onto which every step is projected.
+        B, onto which each point is projected after every step.
     margin : float
         m, in the units of f.
     n_steps : int
@@ -76,7 +83,7 @@ def newton_raphson(
     generator : torch.Generator, optional
         Draws :math:`\eta`.
     level : float, default=-1.0
-        Target level of f, in margins.
+        l / m: the target level in margins. The paper's is :math:`-\epsilon = -m`.
     step_range : tuple of float, default=(0.0, 1.0)
         Bounds of the uniform distribution of :math:`\eta`.
     residual : callable, default=signed

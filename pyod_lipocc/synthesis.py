@@ -28,22 +28,22 @@ def sample(
 ) -> Tensor:
     r"""Synthesise members of the class: Algorithm 1 towards a level inside the support.
 
-    The paper's section "Image synthesis": from noise, T = 64 steps along the deterministic path of
-    :math:`\eta = 1` to :math:`f = 2m`. Step t, from 0 on, takes the share :math:`\eta / (T - t
-    \eta)` of the way that is left: where f is a distance the steps are of equal length, and
-    :math:`\eta`, the share of the way that they cover together, is 1 at the level. Algorithm 1 as
-    printed takes :math:`\eta / T` of what is left each time and stops 36.5 % short of the level:
-    ``newton_raphson(..., level=2, n_steps=64, step_range=(1, 1))``. Whether a point is a member is
-    for the score to say: f > m.
+    The paper's section "Image synthesis" moves noise in T = 64 steps, along the deterministic path
+    of :math:`\eta = 1`, to :math:`f = 2m`. Step t, from 0 on, takes the share :math:`\eta / (T - t
+    \eta)` of the way that is left. Where f is a distance, the steps have equal length, and together
+    they cover the share :math:`\eta` of the way. Algorithm 1 as printed takes the share
+    :math:`\eta / T` at each step and stops 36.5 % short of the level:
+    ``newton_raphson(..., level=2, n_steps=64, step_range=(1, 1))``. A point is a member of the
+    class where f > m.
 
     Parameters
     ----------
     score : callable
         f, from (n, d) to (n,) or (n, 1), differentiable by torch.
     proposals : int or Tensor of shape (n, d)
-        Starting points, or how many to draw uniformly from the domain.
+        Starting points, or the number of points to draw uniformly from the domain.
     domain : Domain
-        B, of width d, onto which every step is projected.
+        B, of width d, onto which each point is projected after every step.
     margin : float
         m, in the units of f.
     eta : float in (0, 1], default=1.0

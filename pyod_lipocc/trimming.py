@@ -20,11 +20,14 @@ def inliers(
 ) -> npt.NDArray[np.intp]:
     """Return the indices of the rows that are near to many others.
 
-    A row's outlyingness is its mean distance to the nearest 2 c of up to 2,048 reference rows but
-    the very nearest c, so that c n outliers which lie together cannot vouch for each other (c
-    counts as a quarter at most). The most outlying 2 c of the rows, at most half, are left out:
-    twice the budget, because no outlier is recognised for certain, and a normal row less costs less
-    than an outlier more.
+    The most outlying rows are left out: the share 2 c of them, at most half. That is twice the
+    share of outliers, because no outlier is recognised for certain, and a normal row less costs
+    less than an outlier more.
+
+    To measure how outlying a row is, up to 2,048 reference rows are drawn and sorted by their
+    distance to the row. The nearest share c of them is passed over. The mean distance to the next
+    share c is the measure. So c n outliers that lie together cannot vouch for each other. Above a
+    quarter, c counts as a quarter here.
 
     Parameters
     ----------

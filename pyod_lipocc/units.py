@@ -19,12 +19,17 @@ _FARTHEST = 1e140
 
 @dataclass(frozen=True)
 class Scaling:
-    r"""Three kinds of units: those of X, of the scores, and of the network.
+    r"""The map from the units of X to those of the network, and the unit of the scores.
 
-    The network always sees features of unit scale, :math:`z = (x - location) / scale`. Scores are
-    distances in standardised units (each feature divided by its own deviation: `unit` = 1) or in
-    the units of X (all features divided by one number, which multiplies the network's output again:
-    `unit` = scale).
+    The network sees features of unit scale, :math:`z = (x - location) / scale`. Distances between
+    rows, in the units of the scores, are `unit` times those that the network sees:
+
+    ==============  =====================================  ============  ========================
+    `standardized`  `scale`                                `unit`        scores are distances in
+    ==============  =====================================  ============  ========================
+    True            the deviation of each feature          1             standardised units
+    False           one number for all features            that number   the units of X
+    ==============  =====================================  ============  ========================
 
     Attributes
     ----------
@@ -75,7 +80,7 @@ class Scaling:
             )
         if standardize:
             return cls(scaler.mean_, scaler.scale_, 1.0, True)
-        # StandardScaler has judged which deviations are mere rounding, and set their scale to 1.
+        # StandardScaler sets the scale of a deviation that is mere rounding to 1.
         deviation = np.sqrt(variance) * (np.sqrt(variance) == scaler.scale_)
         unit = float(np.linalg.norm(deviation / np.sqrt(len(deviation)))) or 1.0
         return cls(scaler.mean_, np.full_like(scaler.mean_, unit), unit, False)
@@ -84,7 +89,7 @@ class Scaling:
         """Map rows of X, shape (n, d), to the network's units."""
         with np.errstate(over="ignore"):
             z = (np.asarray(X, dtype=np.float64, order="C") - self.location) / self.scale
-        # A projection, so no distance grows; farther rows would overflow in the network.
+        # Farther rows would overflow in the network. A projection lets no distance grow.
         return np.clip(z, -_FARTHEST, _FARTHEST, out=z)
 
     def to_scores(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

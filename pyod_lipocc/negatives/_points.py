@@ -119,12 +119,12 @@ class LocalNoise:
     .. math:: z = \Pi_B(x + r u), \qquad \log r \sim U(\log r_{low}, \log r_{high}),
               \quad u \text{ uniform on the unit sphere}
 
-    Point i belongs to row i.
+    Point i lies around row i.
 
     Parameters
     ----------
     low, high : float
-        Bounds of the radius, ``0 < low <= high``; a margin and a hundred margins, say.
+        Bounds of the radius, ``0 < low <= high``, such as a margin and a hundred margins.
 
     Raises
     ------
@@ -159,8 +159,9 @@ class Mixture:
 
     .. math:: z_i \sim Q_{k_i}, \qquad P(k_i = k) = w_k
 
-    The choice is stratified: a batch of n has n w_k points of each, rounded up or down at random.
-    Every proposal sees the whole batch, and point i is the one it made for row i.
+    The choice is stratified: a batch of n has n w_k points of proposal k, rounded up or down at
+    random. Every proposal sees the whole batch. Point i is the point that the proposal chosen for
+    row i makes for row i.
 
     Parameters
     ----------
@@ -224,7 +225,7 @@ class Mixture:
 def nearest_distance(z: Tensor, x: Tensor) -> Tensor:
     r"""Return how far each point is from the data: :math:`\min_i \|z - x_i\|_2`.
 
-    What tells the proposals that fall among the data, to weigh them or to leave them out.
+    A proposal may weigh or leave out the points that fall among the data.
 
     Parameters
     ----------
@@ -286,8 +287,9 @@ def push_away(
 class Away:
     """Keep proposals at a distance from the data: the gap of the paper's Definition 2.
 
-    Points nearer to a row of the batch are drawn anew, for some rounds; those that still are then
-    go through `push_away`. Each round costs a draw and the distances of n by n pairs.
+    Points that are nearer to a row of the batch are drawn anew in each round. After the last round
+    `push_away` moves the points that are still nearer. A round costs a draw and the distances of n
+    by n pairs.
 
     Parameters
     ----------
@@ -295,7 +297,7 @@ class Away:
     distance : float
         Positive.
     n_rounds : int, default=2
-        0 only pushes.
+        With 0 no point is drawn anew.
 
     Raises
     ------
