@@ -21,7 +21,7 @@ from pyod_lipocc.metrics import (
     sdf_rmse,
 )
 
-# multiples of 1/8 add and double exactly, and make ties frequent
+# Multiples of 1/8 add and double exactly, and make ties frequent.
 EIGHTHS = st.integers(-16, 16).map(lambda k: k / 8)
 RADII = st.integers(0, 16).map(lambda k: k / 8)
 
@@ -34,14 +34,6 @@ def labelled_scores(draw, max_size=30):
         )
     )
     return np.array(y), np.array(draw(st.lists(EIGHTHS, min_size=len(y), max_size=len(y))))
-
-
-@given(labelled_scores())
-def test_no_attack_gives_the_auroc(data):
-    y, scores = data
-    assert certified_roc_auc_score(y, scores, 0.0) == pytest.approx(
-        roc_auc_score(y, scores), abs=1e-12
-    )
 
 
 @given(labelled_scores(), RADII, st.sampled_from([0.0, 0.5, 1.0, 4.0]))
@@ -60,22 +52,6 @@ def test_equals_the_worst_of_all_attacks(data, radius):
     gaps = attacked[:, y == 1][:, :, None] - attacked[:, y == 0][:, None, :]
     worst = (0.5 * (np.sign(gaps) + 1)).mean(axis=(1, 2)).min()
     assert certified_roc_auc_score(y, scores, radius) == pytest.approx(worst, abs=1e-12)
-
-
-@given(labelled_scores(), st.lists(RADII, min_size=1, max_size=6))
-def test_never_rises_with_the_radius(data, radii):
-    y, scores = data
-    certified = certified_roc_auc_score(y, scores, np.sort([0.0, *radii]))
-    assert np.all(np.diff(certified) <= 0)
-    assert np.all((certified >= 0) & (certified <= 1))
-
-
-@given(labelled_scores(), RADII)
-def test_only_radius_times_constant_counts(data, radius):
-    y, scores = data
-    assert certified_roc_auc_score(
-        y, scores, radius, lipschitz_constant=2.0
-    ) == certified_roc_auc_score(y, scores, 2.0 * radius)
 
 
 def test_radius_keeps_its_shape():
@@ -107,17 +83,6 @@ def test_curve_runs_from_the_auroc_to_where_no_pair_is_certain(data, constant, n
     assert certified_roc_auc_score(y, scores, beyond, lipschitz_constant=constant) == 0
 
 
-@given(labelled_scores(), EIGHTHS)
-def test_no_attack_gives_the_rates_at_the_threshold(data, threshold):
-    y, scores = data
-    labels = scores > threshold
-    false_alarms, misses = certified_error_rates(y, scores, 0.0, threshold=threshold)
-    assert false_alarms == labels[y == 0].mean()
-    assert misses == (~labels[y == 1]).mean()
-    accuracy = certified_accuracy_score(y, scores, 0.0, threshold=threshold)
-    assert accuracy == pytest.approx(accuracy_score(y, labels), abs=1e-12)
-
-
 @given(labelled_scores(max_size=5), RADII, EIGHTHS)
 def test_rates_are_the_worst_of_all_attacks(data, radius, threshold):
     y, scores = data
@@ -128,18 +93,6 @@ def test_rates_are_the_worst_of_all_attacks(data, radius, threshold):
     assert misses == (~labels[:, y == 1]).mean(axis=1).max()
     accuracy = certified_accuracy_score(y, scores, radius, threshold=threshold)
     assert accuracy == pytest.approx((labels == y).mean(axis=1).min(), abs=1e-12)
-
-
-@given(labelled_scores(), st.lists(RADII, min_size=1, max_size=6), EIGHTHS)
-def test_certified_rates_never_improve_with_the_radius(data, radii, threshold):
-    y, scores = data
-    radii = np.sort(radii)
-    for rate in certified_error_rates(y, scores, radii, threshold=threshold):
-        assert np.all(np.diff(rate) >= 0)
-        assert np.all((rate >= 0) & (rate <= 1))
-    accuracy = certified_accuracy_score(y, scores, radii, threshold=threshold)
-    assert np.all(np.diff(accuracy) <= 0)
-    assert np.all((accuracy >= 0) & (accuracy <= 1))
 
 
 @given(labelled_scores(), RADII, EIGHTHS)
@@ -168,21 +121,6 @@ def test_best_accuracy_is_the_best_over_all_thresholds(data):
     assert best_threshold_accuracy(y, scores) == pytest.approx(best, abs=1e-12)
 
 
-@given(labelled_scores())
-def test_best_accuracy_depends_on_the_ranking_only(data):
-    y, scores = data
-    accuracy = best_threshold_accuracy(y, scores)
-    assert accuracy == best_threshold_accuracy(y, np.exp(scores))
-    assert accuracy == best_threshold_accuracy(y[::-1], scores[::-1])
-    assert accuracy >= max(y.mean(), 1 - y.mean()) - 1e-12
-
-
-def test_best_accuracy_closed_forms():
-    assert best_threshold_accuracy([0, 0, 1, 1], [0, 1, 2, 3]) == 1.0
-    assert best_threshold_accuracy([0, 0, 1, 1], [5, 5, 5, 5]) == 0.5
-    assert best_threshold_accuracy([1, 1, 0], [0, 1, 2]) == pytest.approx(2 / 3)
-
-
 @given(st.floats(0.0, 10.0), st.integers(1, 20))
 def test_eikonal_error_of_gradients_of_one_length(length, d):
     directions = np.random.default_rng(d).normal(size=(7, d))
@@ -209,41 +147,18 @@ def test_sdf_rmse_counts_only_the_band():
 
 @st.composite
 def point_sets(draw):
-    d, sizes = draw(st.integers(1, 4)), draw(st.tuples(*[st.integers(1, 8)] * 3))
+    d, sizes = draw(st.integers(1, 4)), draw(st.tuples(st.integers(1, 8), st.integers(1, 8)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return [rng.normal(size=(n, d)) for n in sizes]
 
 
 @given(point_sets())
 def test_set_distances_are_those_of_all_pairs(sets):
-    a, b, _ = sets
+    a, b = sets
     pairs = np.linalg.norm(a[:, None] - b, axis=2)
     forth, back = pairs.min(axis=1), pairs.min(axis=0)
     assert chamfer_distance(a, b) == pytest.approx((forth.mean() + back.mean()) / 2)
     assert hausdorff_distance(a, b) == pytest.approx(max(forth.max(), back.max()))
-
-
-@given(point_sets())
-def test_hausdorff_distance_is_a_metric(sets):
-    a, b, c = sets
-    assert hausdorff_distance(a, a) == 0
-    assert hausdorff_distance(a, b) == hausdorff_distance(b, a) > 0
-    assert hausdorff_distance(a, c) <= hausdorff_distance(a, b) + hausdorff_distance(b, c) + 1e-12
-
-
-@given(point_sets())
-def test_chamfer_distance_is_symmetric_and_no_larger_than_hausdorff(sets):
-    a, b, _ = sets
-    assert chamfer_distance(a, a[::-1]) == 0
-    assert chamfer_distance(a, b) == chamfer_distance(b, a) <= hausdorff_distance(a, b)
-    assert chamfer_distance(3 * a, 3 * b) == pytest.approx(3 * chamfer_distance(a, b))
-
-
-def test_a_far_point_in_either_set_counts():
-    line = np.linspace(0, 1, 11)[:, None]
-    with_far_point = np.vstack([line, [[5.0]]])
-    assert hausdorff_distance(line, with_far_point) == hausdorff_distance(with_far_point, line) == 4
-    assert chamfer_distance(line, with_far_point) == pytest.approx(4 / 12 / 2)
 
 
 @pytest.mark.parametrize(
