@@ -18,9 +18,9 @@ onnxruntime = require("onnxruntime", extra="onnx")
 SCORE = """
 import sys
 import numpy as np
-from pyod_lipocc.persistence import load
+from pyod_lipocc import LipOCC
 path, rows, scores = sys.argv[1:]
-np.save(scores, load(path).decision_function(np.load(rows)))
+np.save(scores, LipOCC.load(path).decision_function(np.load(rows)))
 """
 
 if __name__ == "__main__":

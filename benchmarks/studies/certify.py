@@ -32,7 +32,6 @@ from benchmarks import RESULTS
 from benchmarks.report.tables import markdown
 from pyod_lipocc import LipOCC
 from pyod_lipocc.attacks import nes_l2, pgd_l2
-from pyod_lipocc.certificates import Certificate
 from pyod_lipocc.datasets import load_digits_one_class, load_odds, load_toy
 from pyod_lipocc.lipschitz import NearestSubspace, conv, conv_deep, dense
 
@@ -128,9 +127,7 @@ class Trial:
         self.case = case
         self.detector = LipOCC(max_iter=max_iter, random_state=0, **case.parameters)
         self.detector.fit(case.X_train)
-        self.certificate = Certificate.of(
-            self.detector.network_, self.detector.scaling_, self.detector.margin_
-        )
+        self.certificate = self.detector.distance_.certificate
         self.scorer = self.detector.to_torch()
         self.n_points = self.broken_bounds = self.broken_labels = 0
         self.ratios: dict[str, list[Floats]] = {name: [] for name in SHARES}
