@@ -342,7 +342,8 @@ class LipOCC(BaseDetector):
             If X is not as documented, or has other columns than in `fit`.
         """
         check_is_fitted(self, "distance_")
-        return self.distance_.scores(self._rows(X), verbose=self.verbose)
+        rows = self._rows(X)
+        return self.distance_.scores(rows, verbose=self.verbose)
 
     @isolated()
     def set_threshold(
@@ -619,7 +620,8 @@ class LipOCC(BaseDetector):
         >>> bool(detector.certified_radius([[9.0, 9.0]]) > 5)
         True
         """
-        return self.distance_.certified_radius(self._rows(X), self.threshold_, units=units)
+        rows = self._rows(X)
+        return self.distance_.certified_radius(rows, self.threshold_, units=units)
 
     @isolated()
     def sample(
@@ -710,7 +712,8 @@ class LipOCC(BaseDetector):
         ValueError, TypeError
             If X is not as documented.
         """
-        return self.distance_.explain(self._rows(X))
+        rows = self._rows(X)
+        return self.distance_.explain(rows)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted detector to one file that cannot run code.

@@ -34,7 +34,7 @@ from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
 from pyod_lipocc.training import Callback, LinearDecay, Schedule, check_unwrapped
 from pyod_lipocc.units import Scaling
 
-__all__ = ["NETWORKS", "OPTIMIZERS", "Recipe", "Training"]
+__all__ = ["NETWORKS", "OPTIMIZERS", "Recipe", "Training", "build", "share_of_outliers"]
 
 Builder = Callable[..., torch.nn.Module]
 Rows = npt.NDArray[Any]

@@ -13,7 +13,7 @@ import pyod_lipocc
 from pyod_lipocc import LipOCC
 
 MODULES = {
-    "": "LipOCC __version__",
+    "": "LipOCC SignedDistance __version__",
     "adengine": "register",
     "attacks": "nes_l2 pgd_l2",
     "callbacks": "Callback EarlyStopping ProgressBar WeightAveraging",
@@ -28,7 +28,8 @@ MODULES = {
     "detector": "LipOCC",
     "domains": "Ball Box Domain",
     "explanations": "explain",
-    "export": "Scorer to_onnx to_torch",
+    "export": "to_onnx",
+    "learning": "Learned continue_learning learn training_scores",
     "lipschitz": """
         FullSort GaussianBlur GlobalL2NormPool2d GroupSort2 InvertibleDownsampling2d
         L2NormPool2d Maximum Mean Minimum NearestSubspace OrthogonalConv2d
@@ -45,19 +46,23 @@ MODULES = {
         Away CutPaste ImageAugmentation LocalNoise Mixture PatchShuffle Proposal
         gaussian nearest_distance push_away shuffled_marginals uniform
     """,
-    "persistence": "FORMAT load save",
+    "persistence": "FORMAT is_plain load save",
     "plotting": """
         plot_certified_roc_auc plot_contours plot_explanation plot_histograms
         plot_history plot_images
     """,
+    "recipe": "NETWORKS OPTIMIZERS Recipe Training build share_of_outliers",
     "sampler": "Sampler Score newton_raphson signed",
+    "scorer": "Scorer",
     "shapes": "Cuboid Shape Shells Surface Torus unit_shapes",
     "stiefel": """
         StiefelAdam StiefelRMSprop nearest_point orthogonality_error project_tangent
         retract sample_stiefel
     """,
+    "signed_distance": "SignedDistance",
     "starts": "inscribed_balls k_subspaces nearest_subspace principal_subspace prototypes",
     "synthesis": "sample",
+    "thresholds": "Labelling ThresholdRule hold_out",
     "training": """
         Callback EarlyStopping History LinearDecay ProgressBar Schedule WeightAveraging
         train
@@ -102,7 +107,7 @@ METHODS = {
 FITTED = {
     *("decision_scores_", "threshold_", "labels_", "n_features_in_", "n_iter_", "history_"),
     *("network_", "margin_", "domain_", "scaling_", "lipschitz_constant_"),
-    *("calibration_scores_", "contamination_"),
+    *("calibration_scores_", "contamination_", "distance_"),
 }
 
 
@@ -133,4 +138,6 @@ def test_methods_are_documented():
 
 def test_fitted_attributes():
     detector = small(max_iter=1).fit(cloud())
-    assert {name for name in vars(detector) if name[0] != "_" and name[-1] == "_"} == FITTED
+    found = {name for name in dir(detector) if name[0] != "_" and name[-1] == "_"}
+    assert found == FITTED
+    assert all(hasattr(detector, name) for name in FITTED)

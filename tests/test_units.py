@@ -12,7 +12,6 @@ from scipy.spatial.distance import cdist, pdist
 from sklearn.preprocessing import StandardScaler
 
 from pyod_lipocc import _chunks
-from pyod_lipocc._auto import resolve_domain, resolve_margin
 from pyod_lipocc._chunks import CHUNK, chunks
 from pyod_lipocc.domains import Ball, Box
 from pyod_lipocc.units import Scaling
@@ -150,76 +149,3 @@ class TestUnits:
         scaling = Scaling.fit(X, standardize=standardize)
         for map_rows in (scaling.to_network, scaling.to_scores):
             np.testing.assert_array_equal(map_rows(X)[5:6], map_rows(X[5:6]))
-
-
-def margin(X, *, standardize=True, seed=0):
-    scaling = Scaling.fit(X, standardize=standardize)
-    return resolve_margin("auto", X, scaling, np.random.default_rng(seed))
-
-
-class TestMargin:
-    @STANDARDIZE
-    def test_is_half_the_median_distance_to_the_nearest_other_row(self, X, standardize):
-        Z = Scaling.fit(X, standardize=standardize).to_scores(X)
-        distances = cdist(Z, Z)
-        np.fill_diagonal(distances, np.inf)
-        expected = np.median(distances.min(axis=1)) / 2
-        assert margin(X, standardize=standardize) == pytest.approx(expected)
-
-    @UNITS
-    def test_is_in_the_units_of_the_scores(self, X, unit):
-        assert margin(unit * X) == pytest.approx(margin(X), rel=1e-6)
-        raw = margin(X, standardize=False)
-        assert margin(unit * X, standardize=False) == pytest.approx(unit * raw, rel=1e-6)
-
-    def test_duplicates_do_not_count(self, X):
-        twice = np.concatenate([X, X[:50]])
-        scaling = Scaling.fit(X, standardize=False)
-        Z = cdist(X, X)
-        np.fill_diagonal(Z, np.inf)
-        expected = np.median(Z.min(axis=1)[50:]) / 2
-        found = resolve_margin("auto", twice, scaling, np.random.default_rng(0))
-        assert found == pytest.approx(expected)
-
-    @pytest.mark.parametrize("n", [1, 2, 600])
-    @STANDARDIZE
-    def test_coincident_rows_have_the_papers(self, n, standardize):
-        assert margin(np.full((n, 3), 7.0), standardize=standardize) == 0.05
-
-    def test_of_a_sample_is_near_that_of_all(self, rng):
-        X = rng.standard_normal((9000, 2))
-        assert margin(X) == pytest.approx(margin(X, seed=1), rel=0.2)
-
-    def test_reproducible(self, X, global_rngs_untouched):
-        assert margin(X) == margin(X)
-
-    def test_order_of_the_rows_does_not_matter_where_all_are_compared(self, X, rng):
-        assert margin(X) == pytest.approx(margin(rng.permutation(X)))
-
-
-class TestDomain:
-    @STANDARDIZE
-    @given(X=MATRICES, margin=st.sampled_from([0.1, 0.5, 3.0]))
-    def test_ball_is_half_as_wide_again_as_the_data(self, standardize, X, margin):
-        scaling = Scaling.fit(X, standardize=standardize)
-        ball, Z = resolve_domain("auto", X, scaling, margin, None), scaling.to_scores(X)
-        center = np.zeros(X.shape[1]) if standardize else scaling.location
-        farthest = np.linalg.norm(Z - center, axis=1).max()
-        np.testing.assert_array_equal(ball.center.numpy(), center)
-        assert float(ball.radius) == pytest.approx(1.5 * farthest + 2 * margin)
-        assert ball.contains(torch.from_numpy(Z)).all()
-
-    @STANDARDIZE
-    def test_images_have_the_range_of_the_pixels(self, standardize, X):
-        scaling = Scaling.fit(X, standardize=standardize)
-        box, Z = resolve_domain("auto", X, scaling, 0.1, (1, X.shape[1])), scaling.to_scores(X)
-        np.testing.assert_array_equal(box.low.numpy(), np.full(X.shape[1], Z.min()))
-        np.testing.assert_array_equal(box.high.numpy(), np.full(X.shape[1], Z.max()))
-
-    @pytest.mark.parametrize("image_shape", [None, (1, 3)])
-    def test_reads_every_chunk(self, rng, image_shape, monkeypatch):
-        X = rng.standard_normal((60, 3))
-        scaling = Scaling.fit(X, standardize=True)
-        whole = resolve_domain("auto", X, scaling, 0.1, image_shape)
-        monkeypatch.setattr(_chunks, "CHUNK", 11)
-        assert repr(resolve_domain("auto", X, scaling, 0.1, image_shape)) == repr(whole)

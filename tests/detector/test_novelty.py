@@ -13,10 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from small import assert_untouched, cloud, fitted_state, small
 
 from pyod_lipocc import LipOCC
-from pyod_lipocc._auto import resolve_negatives
-from pyod_lipocc.domains import Box
 from pyod_lipocc.lipschitz import dense
-from pyod_lipocc.negatives import uniform
 
 CERTAIN = 1e-3
 """Level of the binomial tests: with fixed seeds they pass or fail for good."""
@@ -260,22 +257,3 @@ def test_order_of_calls_of_partial_fit(parameters):
     detector = quick(random_state=0, **parameters).fit(X).partial_fit(more)
     np.testing.assert_array_equal(detector.decision_scores_, detector.decision_function(more))
     assert len(detector.labels_) == 60
-
-
-class TestNegatives:
-    """What negatives="auto" stands for."""
-
-    @pytest.mark.parametrize("novelty", [False, True])
-    @pytest.mark.parametrize("started", [False, True])
-    @pytest.mark.parametrize("image_shape", [None, (2, 3)])
-    def test_follow_from_data_and_network(self, novelty, started, image_shape):
-        chosen = resolve_negatives(
-            "auto",
-            domain=Box(0.0, 1.0).expand(6),
-            margin=0.1,
-            novelty=novelty,
-            image_shape=image_shape,
-            starts_from_data=started,
-        )
-        mixed = started if image_shape else novelty
-        assert (chosen is uniform) != mixed

@@ -132,10 +132,13 @@ def test_answers_are_those_of_pyod(tied, name):
 
 def test_confidence_scores_the_rows_once(detector, data, monkeypatch):
     calls = []
-    score = type(detector)._score
-    monkeypatch.setattr(
-        type(detector), "_score", lambda self, X: (calls.append(len(X)), score(self, X))[1]
-    )
+    scores = SignedDistance.scores
+
+    def counted(self, X, **options):
+        calls.append(len(X))
+        return scores(self, X, **options)
+
+    monkeypatch.setattr(SignedDistance, "scores", counted)
     for answer in (
         lambda: detector.predict(data[1], return_confidence=True),
         lambda: detector.predict_proba(data[1], return_confidence=True),

@@ -12,7 +12,6 @@ from sklearn.exceptions import NotFittedError
 from small import cloud, small
 from torch import nn
 
-from pyod_lipocc.export import to_onnx, to_torch
 from pyod_lipocc.lipschitz import (
     FullSort,
     GroupSort2,
@@ -132,7 +131,7 @@ def run(path, X):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnx_runtime_gives_the_scores_and_labels_of_the_detector(name, dtype, tmp_path):
     detector, X = fitted(NETWORKS[name])
-    to_onnx(detector, tmp_path / "model.onnx", dtype)
+    detector.to_onnx(tmp_path / "model.onnx", dtype)
     # rows that both precisions hold, near the data and far away
     rows = np.concatenate([X, 100 * X[:20]]).astype(np.float32)
     precision = np.dtype(str(dtype).removeprefix("torch."))
@@ -149,7 +148,7 @@ def test_onnx_runtime_gives_the_scores_and_labels_of_the_detector(name, dtype, t
 @pytest.mark.parametrize("name", NETWORKS)
 def test_torch_module_gives_the_scores_of_the_detector(name, dtype):
     detector, X = fitted(NETWORKS[name])
-    scorer = to_torch(detector, dtype)
+    scorer = detector.to_torch(dtype)
     scores = scorer(torch.from_numpy(X))
     assert scores.dtype == dtype
     assert not scores.requires_grad
@@ -170,12 +169,12 @@ no_rows = pytest.param(
 @pytest.mark.parametrize("name", ["dense", "conv", "nearest-subspaces"])
 def test_any_number_of_rows(name, n_rows, tmp_path):
     detector, X = fitted(NETWORKS[name])
-    to_onnx(detector, tmp_path / "model.onnx")
+    detector.to_onnx(tmp_path / "model.onnx")
     scores, labels = run(tmp_path / "model.onnx", X[:n_rows])
     expected = detector.decision_function(X)[:n_rows]
     np.testing.assert_allclose(scores, expected, rtol=1e-10, atol=1e-10)
     np.testing.assert_array_equal(labels, detector.predict(X)[:n_rows])
-    torch.testing.assert_close(to_torch(detector)(torch.from_numpy(X[:n_rows])).numpy(), scores)
+    torch.testing.assert_close(detector.to_torch()(torch.from_numpy(X[:n_rows])).numpy(), scores)
 
 
 @pytest.mark.parametrize("name", ["dense", "conv", "nearest-subspaces"])
@@ -183,12 +182,12 @@ def test_rows_that_the_detector_refuses_are_outliers_without_a_score(name, tmp_p
     detector, X = fitted(NETWORKS[name])
     rows = X[:4].copy()
     rows[[0, 1, 2], [3, 0, 71]] = np.nan, np.inf, -np.inf
-    to_onnx(detector, tmp_path / "model.onnx")
+    detector.to_onnx(tmp_path / "model.onnx")
     scores, labels = run(tmp_path / "model.onnx", rows)
     np.testing.assert_array_equal(np.isnan(scores), [True, True, True, False])
     np.testing.assert_array_equal(labels[:3], [1, 1, 1])
     np.testing.assert_array_equal(
-        to_torch(detector)(torch.from_numpy(rows)).isnan(), [True, True, True, False]
+        detector.to_torch()(torch.from_numpy(rows)).isnan(), [True, True, True, False]
     )
 
 
@@ -197,16 +196,16 @@ def test_the_farthest_rows_have_the_scores_of_the_detector(name, tmp_path):
     detector, X = fitted(NETWORKS[name])
     rows = np.concatenate([X[:5] * 1e100, X[:5] * 1e300])
     expected = detector.decision_function(rows)
-    to_onnx(detector, tmp_path / "model.onnx")
+    detector.to_onnx(tmp_path / "model.onnx")
     np.testing.assert_allclose(run(tmp_path / "model.onnx", rows)[0], expected, rtol=1e-10)
-    np.testing.assert_allclose(to_torch(detector)(torch.from_numpy(rows)), expected, rtol=1e-10)
-    assert to_torch(detector, torch.float32)(torch.from_numpy(rows)).isfinite().all()
+    np.testing.assert_allclose(detector.to_torch()(torch.from_numpy(rows)), expected, rtol=1e-10)
+    assert detector.to_torch(torch.float32)(torch.from_numpy(rows)).isfinite().all()
 
 
 @pytest.mark.parametrize("parameters", [{"threshold": "boundary"}, {"standardize": False}], ids=str)
 def test_parameters_that_change_scores_or_labels(parameters, tmp_path):
     detector, X = fitted(NETWORKS["dense"], **parameters)
-    to_onnx(detector, tmp_path / "model.onnx")
+    detector.to_onnx(tmp_path / "model.onnx")
     scores, labels = run(tmp_path / "model.onnx", X)
     np.testing.assert_allclose(scores, detector.decision_function(X), rtol=1e-10, atol=1e-10)
     np.testing.assert_array_equal(labels, detector.predict(X))
@@ -215,7 +214,7 @@ def test_parameters_that_change_scores_or_labels(parameters, tmp_path):
 def test_the_model_says_what_it_is(tmp_path):
     names = [f"feature {index}" for index in range(N_FEATURES)]
     detector = small(max_iter=1).fit(pd.DataFrame(cloud(20, N_FEATURES), columns=names))
-    to_onnx(detector, tmp_path / "model.onnx")
+    detector.to_onnx(tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     said = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     assert said["threshold"] == detector.threshold_
@@ -230,7 +229,7 @@ def test_the_model_says_what_it_is(tmp_path):
 
 def test_the_torch_module_is_a_copy_with_a_gradient_by_its_input():
     detector, X = fitted(NETWORKS["dense"])
-    scorer = to_torch(detector)
+    scorer = detector.to_torch()
     x = torch.from_numpy(X[:5]).requires_grad_(True)
     scorer(x).sum().backward()
     norms = torch.linalg.vector_norm(x.grad, dim=1)
@@ -267,24 +266,24 @@ def test_what_cannot_be_said_exactly_is_refused(network, tmp_path):
     detector, _ = fitted(network)
     (tmp_path / "model.onnx").write_text("as it was")
     with pytest.raises(ValueError, match="network cannot be exported, got"):
-        to_onnx(detector, tmp_path / "model.onnx")
+        detector.to_onnx(tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").read_text() == "as it was"
 
 
 def test_unfitted_detectors_and_other_precisions_are_refused(tmp_path):
     with pytest.raises(NotFittedError):
-        to_torch(small())
+        small().to_torch()
     with pytest.raises(NotFittedError):
-        to_onnx(small(), tmp_path / "model.onnx")
+        small().to_onnx(tmp_path / "model.onnx")
     detector = small(max_iter=1).fit(cloud())
     with pytest.raises(ValueError, match=r"dtype must be .*, got torch.float16"):
-        to_torch(detector, torch.float16)
+        detector.to_torch(torch.float16)
     with pytest.raises(ValueError, match=r"dtype must be .*, got 'float32'"):
-        to_onnx(detector, tmp_path / "model.onnx", "float32")
+        detector.to_onnx(tmp_path / "model.onnx", "float32")
 
 
 def test_a_missing_onnx_is_answered_with_its_install_line(monkeypatch, tmp_path):
     detector = small(max_iter=1).fit(cloud())
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r'pip install "pyod_lipocc\[onnx\]"'):
-        to_onnx(detector, tmp_path / "model.onnx")
+        detector.to_onnx(tmp_path / "model.onnx")
