@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyod_lipocc._checks import listed
-from pyod_lipocc.datasets._formats import READERS, SEPARATORS, Content
+from pyod_lipocc.datasets._csv import SEPARATORS
+from pyod_lipocc.datasets._formats import READERS, Content
 from pyod_lipocc.datasets._labels import LABEL_NAMES, as_binary, plain
 
 __all__ = ["LABEL_NAMES", "Dataset", "load_file", "parse"]
@@ -134,7 +135,7 @@ def load_file(
 
 
 def parse(file: BinaryIO, path: Path, label: str | None, separator: str = ",") -> Dataset:
-    """Read an open file, as `load_file` does, of which `path` gives the format and the name."""
+    """Read an open file as `load_file` does; its path gives the format and the name."""
     suffix = path.suffix.lower()
     try:
         content = READERS[suffix](file, label, separator)

@@ -13,21 +13,9 @@ from numpy.typing import NDArray
 __all__ = ["LABEL_NAMES", "as_binary", "candidates", "plain"]
 
 LABEL_NAMES = (
-    "y",
-    "ytrue",
-    "label",
-    "labels",
-    "groundtruth",
-    "outlier",
-    "outliers",
-    "isoutlier",
-    "outlierlabel",
-    "anomaly",
-    "anomalies",
-    "anomalous",
-    "isanomaly",
-    "isanomalous",
-    "anomalylabel",
+    *("y", "ytrue", "label", "labels", "groundtruth"),
+    *("outlier", "outliers", "isoutlier", "outlierlabel"),
+    *("anomaly", "anomalies", "anomalous", "isanomaly", "isanomalous", "anomalylabel"),
 )
 """Names of labels; capitals, blanks, ``-``, ``_`` and ``.`` make no difference."""
 

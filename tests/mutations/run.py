@@ -191,6 +191,27 @@ MUTATIONS = [
         "persistence/test_persistence.py",
     ),
     Mutation(
+        "altered data sets are refused",
+        "datasets/_fetch.py",
+        "if found != expected:",
+        "if False:",
+        "datasets/test_fetch.py",
+    ),
+    Mutation(
+        "an altered data set never gets into the cache",
+        "datasets/_fetch.py",
+        "        _verified(Path(output).read_bytes(), Path(filename), expected)\n",
+        "",
+        "datasets/test_fetch.py",
+    ),
+    Mutation(
+        "no data file can run code",
+        "datasets/_formats.py",
+        "allow_pickle=False",
+        "allow_pickle=True",
+        "datasets/test_files.py",
+    ),
+    Mutation(
         "a scorer stays in evaluation mode",
         "export/_export.py",
         "return super().train(False)",
