@@ -882,7 +882,10 @@ class LipOCC(BaseDetector):
         for name, value in fitted.items():
             if not isinstance(value, _FITTED[name]):
                 raise ValueError(f"{name} must not be {value!r}")
-        detector._write(SignedDistance.from_values(values["distance"], device), fitted)
+        distance = SignedDistance.from_values(values["distance"], device)
+        if len(distance.scaling.location) != fitted["n_features_in_"]:
+            raise ValueError(f"n_features_in_ must not be {fitted['n_features_in_']!r}")
+        detector._write(distance, fitted)
         return detector
 
     def _rows(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -894,7 +897,8 @@ class LipOCC(BaseDetector):
     ) -> tuple[npt.NDArray[Any], Recipe, dict[str, Any]]:
         """Return the rows, the recipe, and the fitted attributes that describe the columns."""
         parameters = self.get_params(deep=False)
-        check_parameters(parameters, type(self).__name__)
+        needed = {name: value for name, value in parameters.items() if reset or name != "network"}
+        check_parameters(needed, type(self).__name__)
         described = copy.copy(self)
         rows = check_rows(described, X, reset=reset)
         check_image_shape(self.image_shape, rows.shape[1])

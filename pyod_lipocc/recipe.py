@@ -269,7 +269,7 @@ def _builder(network: Any) -> Any:
     """Return the builder that a name stands for; a builder or a module stands for itself."""
     if not isinstance(network, str):
         return network
-    return NETWORKS[_AUTO_NETWORK if network == "auto" else network]
+    return NETWORKS.get(_AUTO_NETWORK if network == "auto" else network)
 
 
 def _leaves_own_rows_out(builder: Any, image_shape: Sequence[int] | None) -> bool:

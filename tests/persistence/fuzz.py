@@ -26,8 +26,7 @@ import torch._subclasses.schema_check_mode  # torch imports it where it first ra
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.lipschitz import FullSort, Mean, NearestSubspace, OrthogonalConv2d, conv, dense
-from pyod_lipocc.persistence import load, save
-from pyod_lipocc.persistence._detectors import _digest
+from pyod_lipocc.persistence._container import _digest
 from pyod_lipocc.training import EarlyStopping, LinearDecay
 
 SECONDS = 5
@@ -131,7 +130,7 @@ def mutate_description(content, rng):
         else:
             tensors[name] = torch.full_like(tensors[name], rng.choice([0, 1, 100]))
     for _ in range(rng.integers(1, 3)):
-        everywhere = places(said["detector"])
+        everywhere = places(said["object"])
         container, key = everywhere[rng.integers(len(everywhere))]
         other, other_key = everywhere[rng.integers(len(everywhere))]
         change = rng.integers(4)
@@ -143,7 +142,7 @@ def mutate_description(content, rng):
             container[key] = json.loads(json.dumps(other[other_key]))
         else:
             container[key] = json.loads(json.dumps(VALUES[rng.integers(len(VALUES))]))
-    said["sha256"] = _digest(said["detector"], tensors)
+    said["sha256"] = _digest(said["object"], tensors)
     return safetensors.torch.save(tensors, {"pyod_lipocc": json.dumps(said)})
 
 
@@ -170,7 +169,7 @@ def outcome(path, original, forged, watch, rows):
     watch.allowed, watch.seen = str(path), []
     started = time.perf_counter()
     try:
-        detector = load(path)
+        detector = LipOCC.load(path)
     except ValueError:
         detector = None
     except BaseException as error:
@@ -184,7 +183,7 @@ def outcome(path, original, forged, watch, rows):
     if detector is None:
         return "refused"
     if not forged:
-        save(detector, path)
+        detector.save(path)
         return "equal" if path.read_bytes() == original else "FAILED: another detector"
     try:
         detector.decision_function(rows)
@@ -213,8 +212,8 @@ def main():
         path = Path(folder) / "detector.safetensors"
         originals = []
         for detector in detectors():
-            save(detector, path)
-            load(path)
+            detector.save(path)
+            LipOCC.load(path)
             originals.append(path.read_bytes())
         rows = pd.DataFrame(np.ones((2, 16)), columns=detector.feature_names_in_)
         detector.decision_function(rows)
