@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import copy
-import pickle
-
 import pytest
 import torch
-from conftest import ROUNDING
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -23,7 +19,6 @@ from pyod_lipocc.lipschitz import (
 from pyod_lipocc.lipschitz._combinations import Combination
 from pyod_lipocc.stiefel import orthogonality_error
 
-ATOL = ROUNDING[torch.float64]
 REDUCTIONS = {Mean: torch.mean, Minimum: torch.amin, Maximum: torch.amax}
 every_combination = pytest.mark.parametrize("combination", REDUCTIONS)
 
@@ -49,23 +44,12 @@ def scaled(factor, d=4):
     return layer
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**16), st.integers(1, 3), st.sampled_from(list(REDUCTIONS)))
 def test_values(seed, n_networks, combination):
     networks, x = members(seed)[:n_networks], rows(20, seed=seed)
     values = torch.stack([network(x) for network in networks])
     assert torch.equal(combination(*networks)(x), REDUCTIONS[combination](values, 0))
-
-
-@given(st.integers(0, 2**16), st.sampled_from(list(REDUCTIONS)))
-def test_1_lipschitz(seed, combination):
-    network, x = combination(*members(seed)), rows(50, seed=seed).requires_grad_()
-    f = network(x)
-    (slope,) = torch.autograd.grad(f.sum(), x)
-    assert (slope.norm(dim=1) <= 1 + ATOL).all()
-    step = rows(50, seed=seed + 1)
-    for share in (1.0, 1e-4):
-        change = (network(x + share * step) - f).abs().squeeze(1)
-        assert (change <= share * step.norm(dim=1) + ATOL).all()
 
 
 def test_the_bound_of_a_mean_is_the_mean_of_the_bounds():
@@ -123,13 +107,6 @@ def test_training_finds_the_weights_on_the_manifold(combination):
     polish(network)
     for weight in constrained["params"]:
         assert orthogonality_error(weight).max() < 1e-13
-
-
-@every_combination
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
-def test_copies_answer_the_same(combination, copied):
-    network, x = combination(*members()), rows(10)
-    assert torch.equal(copied(network)(x), network(x))
 
 
 @every_combination

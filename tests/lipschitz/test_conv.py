@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import ORTHOGONAL, ROUNDING
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -31,15 +33,7 @@ from pyod_lipocc.stiefel import StiefelAdam
 
 KINDS = [ReshapedConv2d, OrthogonalConv2d]
 PADDINGS = ["zeros", "circular"]
-CHANNELS = [(1, 1), (1, 3), (3, 2), (2, 3), (3, 3), (1, 5)]
 ROUNDED = 1 + ROUNDING[torch.float64]
-SIZES = [
-    (kind, kernel_size, stride)
-    for kind in KINDS
-    for kernel_size in range(1, 8)
-    for stride in (1, 2)
-    if kind is ReshapedConv2d or kernel_size >= stride
-]
 IMAGE = (8, 6)
 DIGITS = load_digits(return_X_y=True)
 
@@ -78,7 +72,8 @@ def _assert_bounded(layer, image=IMAGE):
     sigma = torch.linalg.svdvals(_matrix(layer, image))
     bound = lipschitz_bound(layer)
     assert sigma.max() <= bound * ROUNDED
-    assert sigma.max() <= convolution_bound(layer.kernel(), layer.stride) * ROUNDED
+    if isinstance(layer, ReshapedConv2d):  # whose bound is the smaller of two
+        assert sigma.max() <= convolution_bound(layer.kernel(), layer.stride) * ROUNDED
     assert bound <= ROUNDED
     if isinstance(layer, OrthogonalConv2d) and layer.padding_mode == "circular":
         assert sigma.min() >= 2 - ROUNDED
@@ -87,18 +82,22 @@ def _assert_bounded(layer, image=IMAGE):
 class TestFewChannels:
     """The layer that sees the image computes on patches, and is torch's convolution."""
 
-    @pytest.mark.parametrize("padding_mode", PADDINGS)
-    @pytest.mark.parametrize("stride", [1, 2])
-    @pytest.mark.parametrize("kernel_size", [1, 2, 3, 5])
-    @pytest.mark.parametrize("bias", [True, False])
-    @pytest.mark.parametrize("channels", [1, 3, 4])
+    @settings(max_examples=30)
+    @given(
+        st.integers(1, 4),
+        st.booleans(),
+        st.integers(1, 5),
+        st.integers(1, 2),
+        st.sampled_from(PADDINGS),
+    )
     def test_values_and_gradients_are_torchs(
-        self, channels, bias, kernel_size, stride, padding_mode, generator
+        self, channels, bias, kernel_size, stride, padding_mode
     ):
         layer = _layer(
             *(ReshapedConv2d, channels, 5, kernel_size),
             **{"stride": stride, "padding_mode": padding_mode, "bias": bias},
         )
+        generator = torch.Generator().manual_seed(0)
         x = torch.randn(2, channels, *IMAGE, generator=generator, dtype=torch.float64)
         before, after = (kernel_size - 1) // 2, kernel_size // 2
         mode = {"zeros": "constant"}.get(padding_mode, padding_mode)
@@ -126,38 +125,32 @@ class TestFewChannels:
 
 class TestOperatorNorm:
     @pytest.mark.parametrize("padding_mode", PADDINGS)
-    @pytest.mark.parametrize(("kind", "kernel_size", "stride"), SIZES)
-    def test_true_norm_is_below_the_bound_and_the_bound_below_one(
-        self, kind, padding_mode, kernel_size, stride
-    ):
-        for channels in CHANNELS:
-            layer = _layer(kind, *channels, kernel_size, stride=stride, padding_mode=padding_mode)
-            _assert_bounded(layer)
-
-    @pytest.mark.parametrize("stride", [1, 2])
-    @pytest.mark.parametrize("kernel_size", [2, 3, 5])
-    @pytest.mark.parametrize("padding_mode", PADDINGS)
     @pytest.mark.parametrize("kind", KINDS)
-    def test_so_it_is_after_training(self, kind, padding_mode, kernel_size, stride):
-        layer = _layer(kind, 2, 3, kernel_size, stride=stride, padding_mode=padding_mode)
+    @settings(max_examples=20)
+    @given(
+        channels=st.tuples(st.integers(1, 3), st.integers(1, 5)),
+        kernel_size=st.integers(1, 7),
+        stride=st.integers(1, 2),
+        windows=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+        n_steps=st.sampled_from([0, 3]),
+    )
+    def test_true_norm_is_below_the_bound_and_the_bound_below_one(
+        self, kind, padding_mode, channels, kernel_size, stride, windows, n_steps
+    ):
+        image = [stride * side for side in windows] if padding_mode == "circular" else windows
+        if padding_mode == "circular":  # torch wraps an image around once at most
+            image = [max(side, stride * -(-kernel_size // 2 // stride)) for side in image]
+        size = max(kernel_size, stride)
+        layer = _layer(kind, *channels, size, stride=stride, padding_mode=padding_mode)
+        _assert_bounded(_train(layer, n_steps, image), image)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_training_moves_all_weights(self, kind):
+        layer = _layer(kind, 2, 3, 3)
         before = copy.deepcopy(layer)
         _assert_bounded(_train(layer))
         pairs = zip(before.parameters(), layer.parameters(), strict=True)
         assert all((old - new).norm() > 1e-2 for old, new in pairs)
-
-    @pytest.mark.parametrize("image", [(1, 1), (1, 9), (2, 2), (3, 5), (12, 12)])
-    @pytest.mark.parametrize("stride", [1, 2])
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_the_bound_holds_for_every_size_under_zero_padding(self, kind, stride, image):
-        for kernel_size in (2, 3, 7):
-            _assert_bounded(_layer(kind, 2, 2, kernel_size, stride=stride), image)
-
-    @pytest.mark.parametrize("image", [(4, 4), (6, 8), (12, 10)])
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_and_under_circular_padding(self, kind, image):
-        for kernel_size in (3, 7):
-            layer = _layer(kind, 2, 2, kernel_size, stride=2, padding_mode="circular")
-            _assert_bounded(layer, image)
 
     @pytest.mark.parametrize("image", [(3, 5), (5, 3), (9, 9)])
     def test_a_zero_padded_norm_is_at_most_the_circular_one_on_the_padded_grid(self, image):
@@ -474,8 +467,8 @@ class TestDetector:
         gap = np.abs(detector.decision_function(moved) - detector.decision_function(self.X))
         assert (gap <= detector.lipschitz_constant_ * np.linalg.norm(moved - self.X, axis=1)).all()
 
-    def test_fits_digits_with_table_2(self):
-        self._assert_fits(_detector(network="conv", image_shape=(8, 8)))
+    def test_fits_digits_with_a_narrow_table_2(self):
+        self._assert_fits(_detector(network=partial(conv, width=8), image_shape=(8, 8)))
 
     def test_fits_digits_with_the_follow_up(self):
         network = partial(conv_deep, stages=((2, 4), (1, 8)))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import math
-import pickle
 
 import numpy as np
 import pytest
@@ -14,10 +13,8 @@ from scipy.ndimage import gaussian_filter
 from pyod_lipocc.lipschitz import GaussianBlur, lipschitz_bound
 
 FLOAT32 = 1e-6
-SHAPES = [(1, 1), (7, 7), (4, 9), (9, 1), (3, 5, 4), (1, 6, 6)]
-SIGMAS = [0.1, 0.5, 0.7, 1.0, 2.5, 20.0]
-every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
-every_sigma = pytest.mark.parametrize("sigma", SIGMAS)
+SHAPES = st.sampled_from([(1, 1), (7, 7), (4, 9), (9, 1), (3, 5, 4), (1, 6, 6)])
+SIGMAS = st.sampled_from([0.1, 0.5, 0.7, 1.0, 2.5, 20.0])
 
 
 def dense_matrix(blur, dtype=torch.float64):
@@ -25,8 +22,7 @@ def dense_matrix(blur, dtype=torch.float64):
     return copy.deepcopy(blur).to(dtype)(torch.eye(math.prod(blur.image_shape), dtype=dtype))
 
 
-@every_shape
-@every_sigma
+@given(SHAPES, SIGMAS)
 def test_no_vector_grows(shape, sigma):
     """In float64 with the float32 weights that are used, so that no error of this test counts."""
     blur = GaussianBlur(shape, sigma)
@@ -35,16 +31,15 @@ def test_no_vector_grows(shape, sigma):
     assert norm <= lipschitz_bound(blur) <= 1 + FLOAT32
 
 
-@every_shape
-@every_sigma
+@given(SHAPES, SIGMAS)
 def test_symmetric(shape, sigma):
     matrix = dense_matrix(GaussianBlur(shape, sigma))
     torch.testing.assert_close(matrix, matrix.T, rtol=1e-12, atol=1e-12)
 
 
-@every_shape
-@every_sigma
-def test_the_filter_of_scipy(shape, sigma, rng):
+@given(SHAPES, SIGMAS)
+def test_the_filter_of_scipy(shape, sigma):
+    rng = np.random.default_rng(0)
     images = rng.normal(size=(5, *shape)).astype(np.float32)
     blurred = GaussianBlur(shape, sigma)(torch.from_numpy(images).flatten(1))
     # scipy's reach is rounded, ours is rounded upwards: the same kernel where 4 sigma is whole
@@ -97,11 +92,8 @@ def test_nothing_to_train_and_the_dtype_follows():
     assert torch.equal(blur(columns.T), blur(columns.T.contiguous()))
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
-def test_copies_answer_the_same(copied):
-    blur, x = GaussianBlur((2, 4, 5), 0.8), torch.ones(3, 40)
-    assert torch.equal(copied(blur)(x), blur(x))
-    assert repr(copied(blur)) == "GaussianBlur((2, 4, 5), sigma=0.8)"
+def test_printed_form():
+    assert repr(GaussianBlur((2, 4, 5), 0.8)) == "GaussianBlur((2, 4, 5), sigma=0.8)"
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.inf, math.nan])

@@ -7,6 +7,8 @@ from functools import partial
 import pytest
 import torch
 from conftest import ROUNDING
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from pyod_lipocc.lipschitz import (
@@ -36,22 +38,14 @@ NETWORKS = {
     "conv orthogonal": partial(conv, 48, width=6, depth=2, convolution=OrthogonalConv2d, **IMAGES),
     "conv deep": partial(conv_deep, 48, stages=((1, 3), (2, 4)), **IMAGES),
 }
-CONVOLUTIONS = [
-    (kind, kernel_size, stride, padding_mode)
-    for kind in KINDS
-    for kernel_size in (1, 2, 3, 4, 5, 7)
-    for stride in (1, 2)
-    for padding_mode in ("zeros", "circular")
-    if kind is ReshapedConv2d or kernel_size >= stride
-]
 
 
 def randn(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.fixture(params=NETWORKS.values(), ids=list(NETWORKS))
-def network(request):
+@pytest.fixture(scope="module", params=NETWORKS.values(), ids=list(NETWORKS))
+def moved(request):
     """Return a network that ten steps moved away from its start, biases included."""
     built = request.param(generator=torch.Generator().manual_seed(0)).double()
     optimizer = StiefelAdam(parameter_groups(built), lr=3e-2)
@@ -63,17 +57,12 @@ def network(request):
     return built
 
 
+@pytest.fixture
+def network(moved):
+    return copy.deepcopy(moved)
+
+
 class TestFold:
-    def test_equals_the_trained_network_to_rounding(self, network):
-        x = randn(16, 48)
-        with torch.no_grad():
-            torch.testing.assert_close(fold(network)(x), network(x), rtol=1e-12, atol=1e-13)
-
-    def test_has_the_same_proven_bound(self, network):
-        folded = lipschitz_bound(fold(network))
-        assert folded == pytest.approx(lipschitz_bound(network), rel=1e-9)
-        assert folded <= 1 + ROUNDING[torch.float64]
-
     def test_is_made_of_plain_layers(self, network):
         kinds = {type(module) for module in fold(network).modules()}
         assert not kinds & {OrthogonalLinear, ReshapedConv2d, OrthogonalConv2d}
@@ -89,9 +78,16 @@ class TestFold:
             weight.fill_(7.0)
         assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
 
-    @pytest.mark.parametrize("bias", [True, False])
-    @pytest.mark.parametrize(("kind", "kernel_size", "stride", "padding_mode"), CONVOLUTIONS)
+    @pytest.mark.parametrize("kind", KINDS)
+    @settings(max_examples=20)
+    @given(
+        kernel_size=st.integers(1, 7),
+        stride=st.integers(1, 2),
+        padding_mode=st.sampled_from(["zeros", "circular"]),
+        bias=st.booleans(),
+    )
     def test_every_convolution(self, kind, kernel_size, stride, padding_mode, bias):
+        kernel_size = max(kernel_size, stride)
         options = {"stride": stride, "padding_mode": padding_mode, "bias": bias}
         generator = torch.Generator().manual_seed(0)
         layer = kind(2, 3, kernel_size, generator=generator, **options).double()

@@ -15,7 +15,6 @@ from pyod_lipocc.lipschitz import (
     FullSort,
     GroupSort2,
     OrthogonalLinear,
-    _kernels,
     dense,
     lipschitz_bound,
     parameter_groups,
@@ -102,11 +101,10 @@ class TestSorting:
         ]
         assert torch.equal(*gradients)
 
-    @pytest.mark.parametrize("d", [1, 200, 300])
-    def test_so_they_are_over_many_blocks_of_rows(self, d, generator, monkeypatch):
-        monkeypatch.setattr(_kernels, "_BLOCK", 1000)
-        x = torch.randn(3, 7, d, generator=generator, requires_grad=True)
-        weights = torch.randn(x.shape, generator=generator)
+    @pytest.mark.parametrize("shape", [(600_000, 1), (3, 700, 200), (2, 2, 300_000)])
+    def test_so_they_are_over_many_blocks_of_rows(self, shape, generator):
+        x = torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        weights = torch.randn(x.shape, generator=generator, dtype=torch.float64)
         sorts = (full_sort, lambda x: torch.sort(x).values)
         values = [sort(x) for sort in sorts]
         assert torch.equal(*values)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,12 +13,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from pyod_lipocc.lipschitz import (
     NearestSubspace,
-    _subspace,
     lipschitz_bound,
     parameter_groups,
     polish,
 )
-from pyod_lipocc.lipschitz._subspace import _smallest
 from pyod_lipocc.stiefel import StiefelAdam, orthogonality_error
 
 ATOL = ROUNDING[torch.float64]
@@ -84,11 +80,11 @@ def gradients(network, x):
     return torch.autograd.grad(network(x).sum(), x)[0]
 
 
-def trained(network, steps=200):
+def trained(network, steps=50):
     """Take real optimiser steps that pull data up and push noise down."""
     dtype = network.centers.dtype
     generator = torch.Generator().manual_seed(7)
-    optimizer = StiefelAdam(parameter_groups(network), lr=0.02)
+    optimizer = StiefelAdam(parameter_groups(network), lr=0.05)
     d = network.centers.shape[1]
     for _ in range(steps):
         x = torch.randn(16, d, generator=generator, dtype=dtype)
@@ -299,14 +295,6 @@ class TestLeaveOneOut:
         assert_1_lipschitz(network, seed=2)
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
-@every_shape
-def test_copies_answer_the_same(shape, copied):
-    network, x = random_network(shape), rows(10, shape[0])
-    assert torch.equal(copied(network)(x), network(x))
-    assert repr(copied(network)) == repr(network)
-
-
 def test_a_generator_decides_and_the_global_one_stays(global_rngs_untouched):
     first, second = (
         NearestSubspace(4, 3, 2, generator=torch.Generator().manual_seed(5)) for _ in range(2)
@@ -342,91 +330,53 @@ def test_values_must_fit_their_parameter():
         network.assign(centers=torch.zeros(2, 3))
 
 
-@given(
-    n=st.integers(0, 4),
-    width=st.integers(300, 600),
-    k=st.one_of(st.integers(1, 5), st.integers(1, 300)),
-    levels=st.sampled_from([2, 5, 10**6]),
-    seed=st.integers(0, 99),
-)
-@settings(deadline=None)
-def test_the_smallest_of_long_rows_are_those_of_a_sort(n, width, k, levels, seed) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randint(levels, (n, width), generator=generator).double()
-    found = _smallest(values, k)
-    assert torch.equal(values.gather(1, found), values.sort(dim=1).values[:, :k])
-    assert all(len(row.unique()) == k for row in found)
-
-
-def _by_differences(network: NearestSubspace, x: torch.Tensor) -> torch.Tensor:
-    """Heights of points without a matrix product, in ascending order."""
-    heights = (x[:, None] - network.centers).norm(dim=2) + network.offset
-    return heights.sort(dim=1).values
-
-
+@settings(max_examples=100)
 @given(
     d=st.integers(1, 5),
-    n_nearest=st.integers(1, 3),
+    n_components=st.sampled_from([40, 300, 599, 2048, 2500]),
+    n_nearest=st.integers(1, 5) | st.integers(1, 39),
     leave_one_out=st.booleans(),
-    repeated=st.booleans(),
+    n_copies=st.sampled_from([1, 4]),
     spread=st.sampled_from([0.0, 1e-3, 1.0]),
     scale=st.sampled_from([1e-100, 1e-30, 1e-12, 1.0, 1e12, 1e30, 1e100]),
     far=st.sampled_from([1.0, 1e5, 1e20]),
     seed=st.integers(0, 999),
 )
-@settings(deadline=None)
-def test_single_precision_chooses_as_double_does(
-    d, n_nearest, leave_one_out, repeated, spread, scale, far, seed
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    network = NearestSubspace(d, 40, n_nearest=n_nearest, leave_one_out=leave_one_out).double()
-    centers = scale * torch.randn(40, d, generator=generator, dtype=torch.float64)
+def test_points_are_chosen_as_their_differences_say(
+    d, n_components, n_nearest, leave_one_out, n_copies, spread, scale, far, seed
+):
+    """Many points are looked through in groups, and in single precision first: neither shows."""
+    network = NearestSubspace(
+        d, n_components, n_nearest=n_nearest, leave_one_out=leave_one_out
+    ).double()
+    centers = scale * rows(-(-n_components // n_copies), d, seed)
     network.assign(
-        centers=centers[:10].repeat(4, 1) if repeated else centers,
-        offset=spread * scale * torch.randn(40, generator=generator, dtype=torch.float64),
+        centers=centers.repeat(n_copies, 1)[:n_components],
+        offset=spread * scale * rows(n_components, 1, seed + 1)[:, 0],
     )
-    x = scale * torch.randn(20, d, generator=generator, dtype=torch.float64)
+    x = scale * rows(20, d, seed + 2)
     x[::2] *= far
     x[0] = network.centers[0]
-    expected = _by_differences(network, x)
-    with mock.patch.object(_subspace, "_MANY", 16), torch.no_grad():
-        found, certain = network._screened(x, n_nearest)
-        chosen = (x[:, None] - network.centers[found]).norm(dim=2) + network.offset[found]
-        outputs = [(mode, network.train(mode)(x).squeeze(1)) for mode in (False, True)]
-    size = x.norm(dim=1) + network.centers.norm(dim=1).max() + network.offset.abs().max()
-    rounding = ROUNDING[torch.float64] * size[:, None]
-    assert (chosen - expected[:, :n_nearest]).abs()[certain].le(rounding[certain]).all()
-    # where it is not certain, squares in double precision choose: off by the root of its roundoff
-    for training, output in outputs:
-        skipped = int(training and leave_one_out)
-        mean = expected[:, skipped : skipped + n_nearest].mean(1)
-        off = torch.where(certain & (skipped == 0), rounding[:, 0], 1e-6 * size)
-        assert ((-output - mean).abs() <= off).all()
-
-
-def test_single_precision_is_certain_of_most_rows():
-    generator = torch.Generator().manual_seed(0)
-    network = NearestSubspace(16, 4096, n_nearest=5, generator=generator).double()
-    x = torch.randn(100, 16, generator=generator, dtype=torch.float64)
     with torch.no_grad():
-        certain = network._screened(x, 5)[1]
-        network.assign(centers=network.centers[:1].expand(4096, -1))
-        of_equals = network._screened(x, 5)[1]
-    assert certain.double().mean() > 0.98
-    assert not of_equals.any()
+        heights = (x[:, None] - network.centers).norm(dim=2) + network.offset
+        heights = heights.sort(dim=1).values
+        size = x.norm(dim=1) + network.centers.norm(dim=1).max() + network.offset.abs().max()
+        for training in (False, True):
+            skipped = int(training and leave_one_out)
+            mean = heights[:, skipped : skipped + n_nearest].mean(1)
+            error = (network.train(training)(x).squeeze(1) + mean).abs()
+            # squares in double precision are off by the root of its roundoff
+            assert (error <= 1e-7 * size).all()
 
 
 @pytest.mark.skipif(
     not hasattr(torch.backends.mkldnn, "matmul"), reason="a setting of torch 2.9 and later"
 )
 def test_single_precision_is_left_alone_where_it_means_less():
-    network = NearestSubspace(2, 2048).double()
-    x = torch.zeros(1, 2, dtype=torch.float64)
-    assert network._screens(x, 1)
-    assert not network._screens(x.float(), 1)
+    network, x = random_network((16, 4096, 0, 5)), rows(50, 16)
+    expected = network(x)
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     try:
-        assert not network._screens(x, 1)
+        assert torch.equal(network(x), expected)
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = "none"
-    assert network._screens(x, 1)
