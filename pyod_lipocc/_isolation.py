@@ -24,8 +24,7 @@ def isolated() -> Iterator[None]:
 
     This context decorates every public function that computes. Autograd records;
     `torch.inference_mode` and autocast are off; new tensors are float32 on the CPU unless their
-    maker says otherwise; products of float32 are not computed in less; numpy warns as it does by
-    default.
+    maker says otherwise; products of float32 keep this precision; numpy warns by its defaults.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))  # ends `torch.no_grad` as well
