@@ -153,7 +153,7 @@ def fresh(case, seed=0):
     return layer
 
 
-def trained(case, n_steps=20):
+def trained(case, n_steps=10):
     """Take optimiser steps that pull the outputs apart on two blobs, biases included."""
     layer = fresh(case)
     groups = parameter_groups(layer)
