@@ -44,10 +44,6 @@ _RECORDS: dict[str, type] = {
     for kind in (*_OWN, History, Scaling)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind)
 }
-_SCALARS = (
-    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-    *("float16", "float32", "float64"),
-)
 _LARGEST_PADDING = 8  # in sides of the kernel
 _LARGEST_KERNEL = 7  # of an orthogonal convolution
 _OF_EVERY_MODULE = vars(nn.Module()).keys()
@@ -83,7 +79,7 @@ class Encoder:
     Attributes
     ----------
     tensors : dict of str to Tensor
-        Contiguous copies on the CPU, named by where they were found.
+        Contiguous copies on the CPU, named by the path of their value.
     """
 
     def __init__(self) -> None:
@@ -97,7 +93,7 @@ class Encoder:
         ----------
         value : object
         path : str
-            Where it was found: names its tensors, and the value in errors.
+            Names the tensors of the value, and the value in errors.
 
         Raises
         ------
@@ -113,11 +109,8 @@ class Encoder:
             return {"kind": "float", "value": str(value)}
         if exact is tuple:
             return {"kind": "tuple", "items": self._items(value, path)}
-        if exact is dict and all(type(key) is str for key in value):
-            return {"kind": "dict", "items": self._values(value, path)}
-        if isinstance(value, np.generic) and value.dtype.name in _SCALARS:
-            number = self.encode(value.item(), path)
-            return {"kind": "scalar", "dtype": value.dtype.name, "value": number}
+        if isinstance(value, (np.bool_, np.number)) and value.dtype.itemsize <= 8:
+            return self.encode(value.item(), path)
         if exact is np.ndarray:
             return self._array(value, path)
         if exact in (Tensor, nn.Parameter):
@@ -161,7 +154,7 @@ class Encoder:
             stored = self._store(torch.from_numpy(native), path)
         except TypeError as error:
             raise ValueError(f"{path} cannot be saved, got dtype {array.dtype}: {error}") from error
-        return {"kind": "array", **stored, "writable": array.flags.writeable}
+        return {"kind": "array", **stored}
 
     def _tensor(self, tensor: Tensor, path: str) -> dict[str, Any]:
         if tensor.layout is not torch.strided:
@@ -193,20 +186,13 @@ def _find(name: str, known: Mapping[str, type]) -> Any:
     return known[name]
 
 
-def _scalar(dtype: str, value: Any) -> np.generic:
-    if dtype not in _SCALARS:
-        raise ValueError(f"it names {dtype!r}, which is no type of numbers")
-    scalar: np.generic = np.dtype(dtype).type(value)
-    return scalar
-
-
 class Decoder:
-    """Turns what `Encoder` made back into values; raises almost anything on what it did not make.
+    """Turns JSON and tensors of an `Encoder` back into values; may raise anything on others.
 
     Parameters
     ----------
     tensors : mapping of str to Tensor
-        Copied once each, to where torch likes tensors to lie.
+        Each is copied once, so that its memory is aligned as torch likes.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -222,10 +208,9 @@ class Decoder:
         kinds: dict[str, Callable[[], Any]] = {
             "float": lambda: float(node["value"]),
             "tuple": lambda: tuple(self.decode(node["items"])),
-            "dict": lambda: self.decode_values(node["items"]),
-            "scalar": lambda: _scalar(node["dtype"], self.decode(node["value"])),
+            "scalar": lambda: self.decode(node["value"]),  # of format 1
             "text array": lambda: self._text_array(node),
-            "array": lambda: self._array(node),
+            "array": lambda: self._load(node).numpy(),
             "tensor": lambda: self._load(node),
             "parameter": lambda: self._parameter(node),
             "shared parameter": lambda: self._parameters[node["name"]],
@@ -244,12 +229,6 @@ class Decoder:
         tensor = self._tensors[node["name"]]
         order = node.get("order", [*range(tensor.ndim)])
         return tensor.permute([order.index(axis) for axis in range(tensor.ndim)])
-
-    def _array(self, node: Mapping[str, Any]) -> np.ndarray:
-        array = self._load(node).numpy()
-        if not node["writable"]:
-            array.setflags(write=False)
-        return array
 
     def _text_array(self, node: Mapping[str, Any]) -> np.ndarray:
         if not all(type(text) is str for text in node["items"]):
@@ -271,12 +250,14 @@ class Decoder:
         if replaced:
             raise ValueError(f"it replaces {', '.join(replaced)} of {node['name']}")
         vars(layer).update(attributes)
-        for name, part in self.decode_values(node.get("parameters", {})).items():
-            layer.register_parameter(name, part)
-        for name, part in self.decode_values(node.get("buffers", {})).items():
-            layer.register_buffer(name, part)
-        for name, part in self.decode_values(node.get("layers", {})).items():
-            layer.add_module(name, part)
+        registers: dict[str, Callable[[str, Any], None]] = {
+            "parameters": layer.register_parameter,
+            "buffers": layer.register_buffer,
+            "layers": layer.add_module,
+        }
+        for part, register in registers.items():
+            for name, value in self.decode_values(node.get(part, {})).items():
+                register(name, value)
         layer.training = node["training"]
         _check_reach(layer)
         return layer

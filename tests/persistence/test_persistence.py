@@ -491,9 +491,7 @@ def test_mutated_files_end_in_an_error_or_an_equal_detector():
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda values: (
-        st.lists(values) | st.lists(values).map(tuple) | st.dictionaries(st.text(), values)
-    ),
+    lambda values: st.lists(values) | st.lists(values).map(tuple),
     max_leaves=10,
 )
 arrays = npst.arrays(
@@ -526,7 +524,6 @@ class TestCodec:
         if turned.size and turned.dtype.kind != "c":
             scalar = turned.ravel()[0]
             assert_array_equal(there_and_back(scalar), scalar)
-            assert type(there_and_back(scalar)) is type(scalar)
 
     @pytest.mark.parametrize("dtype", [str, object])
     @given(st.lists(st.text(max_size=3), min_size=6, max_size=6))
@@ -545,9 +542,9 @@ class TestCodec:
         assert torch.equal(result, tensor)
 
     def test_tensors_of_colliding_names(self):
-        value = {"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}
-        result = there_and_back(value)
-        assert (float(result["a.b"]), float(result["a"]["b"])) == (0.0, 1.0)
+        encoder = Encoder()
+        nodes = [encoder.encode(torch.tensor(value), "same") for value in (0.0, 1.0)]
+        assert [float(one) for one in Decoder(encoder.tensors).decode(nodes)] == [0.0, 1.0]
 
     @pytest.mark.parametrize(
         "value", [GroupSort2(dim=1), FullSort(), nn.Flatten(0, 2), nn.Unflatten(1, (2, 3))], ids=str
@@ -558,7 +555,7 @@ class TestCodec:
     @pytest.mark.parametrize(
         "value",
         [
-            *({1: 2}, {1, 2}, b"bytes", 1j, np.longdouble(1), np.array([None]), object(), int),
+            *({"a": 2}, {1, 2}, b"bytes", 1j, np.longdouble(1), np.array([None]), object(), int),
             *(np.array(["2020"], dtype="M8[Y]"), np.zeros(1, dtype=[("a", int)]), print, Path()),
             *(torch.eye(2).to_sparse(), pd.Series([1]), np.ma.ones(2)),
         ],
