@@ -68,9 +68,9 @@ def test_a_network_trained_on_two_points_finds_it(generator):
     margin, x, z = 0.25, torch.tensor([[1.0]]), torch.tensor([[1.5]])
     network = dense(1, hidden=(8, 8), generator=generator)
     optimizer = StiefelAdam(parameter_groups(network))
-    for iteration in range(400):
+    for iteration in range(150):
         for group in optimizer.param_groups:
-            group["lr"] = 0.03 * 0.98**iteration
+            group["lr"] = 0.1 * 0.95**iteration
         optimizer.zero_grad()
         (hkr(network(x), margin, 10.0) + hkr(-network(z), margin, 10.0)).sum().backward()
         optimizer.step()

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pyod_lipocc import trimming
 from pyod_lipocc.trimming import inliers
 
 SHARES = st.floats(0.001, 0.5)
@@ -54,11 +53,10 @@ def test_a_clump_that_is_no_farther_than_rows_are_from_each_other(d):
     assert inliers(rows, 0.1, generator()).max() < 360
 
 
-def test_a_clump_among_more_rows_than_are_compared(monkeypatch):
-    monkeypatch.setattr(trimming, "_REFERENCES", 256)
-    rows, n_outliers = with_clump(1500, 0.1)
-    for seed in range(5):
-        assert inliers(rows, 0.1, generator(seed)).max() < 1500 - n_outliers
+@pytest.mark.parametrize("seed", range(2))
+def test_a_clump_among_more_rows_than_are_references(seed):
+    rows, n_outliers = with_clump(4000, 0.1)
+    assert inliers(rows, 0.1, generator(seed)).max() < 4000 - n_outliers
 
 
 def test_scattered_outliers_are_left_out():
