@@ -25,7 +25,6 @@ from pyod_lipocc.lipschitz import (
     NearestSubspace,
     OrthogonalConv2d,
     OrthogonalLinear,
-    ReshapedConv2d,
     conv,
     conv_deep,
     dense,
@@ -156,22 +155,6 @@ class TestNorms:
         for image_shape in ((28, 28), (3, 9, 9)):
             assert lipschitz_bound(GaussianBlur(image_shape, 0.7)) <= 1 + 1e-6
 
-    def test_combinations_move_as_their_parts(self):
-        fast = nn.Linear(4, 1)
-        fast.weight.data = torch.full((1, 4), 1.5)
-        slow = dense(4)
-        assert 2.0 <= lipschitz_bound(Mean(fast, slow)) <= 2.0 + 1e-6
-        for combination in (Minimum, Maximum):
-            assert 3.0 <= lipschitz_bound(combination(fast, slow)) <= 3.0 + 1e-12
-        for combination in (Mean, Minimum, Maximum):
-            assert lipschitz_bound(combination(fast, nn.GELU())) == math.inf
-
-        class Sum(Mean):
-            def combine(self, values):
-                return values.sum(0)
-
-        assert lipschitz_bound(Sum(fast)) == math.inf
-
     def test_subspaces_contract_whatever_they_are(self, generator):
         basis = torch.randn(3, 2, 6, generator=generator, dtype=torch.float64)
         shrinkage = torch.tensor([[0.0, 1.0], [1.5, 0.2], [-0.3, 1.0]])
@@ -223,9 +206,9 @@ def network(request, generator):
 
 
 class TestRounding:
-    @pytest.mark.parametrize("size", [0.0, 1e-30, 1.0, 1e6])
-    def test_single_precision_is_off_by_less_than_its_bound(self, network, size, generator):
-        x = size * torch.randn(500, N_FEATURES, generator=generator)
+    def test_single_precision_is_off_by_less_than_its_bound(self, network, generator):
+        rows = torch.randn(200, N_FEATURES, generator=generator)
+        x = torch.cat([size * rows for size in (0.0, 1e-30, 1.0, 1e6)])
         with torch.no_grad():
             computed = network(x).double()
             # the weights are the same numbers, the arithmetic a billion times finer
@@ -282,15 +265,6 @@ class TestRounding:
             for inplace in (False, True)
         ]
         assert bounds[0] == bounds[1]
-
-    @pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
-    def test_hooks_and_replaced_methods_are_not_believed(self, register):
-        layer = OrthogonalLinear(3, 3)
-        getattr(layer, register)(lambda module, *arguments: None)
-        assert lipschitz_bound(nn.Sequential(layer)) == math.inf
-        replaced = OrthogonalLinear(3, 3)
-        replaced.forward = lambda x: 2 * x
-        assert lipschitz_bound(replaced) == math.inf
 
 
 @pytest.fixture(params=[True, False], ids=["standardised", "as-it-is"])
@@ -373,30 +347,6 @@ class TestCertifiedRadius:
     def test_refused_constants(self, constant):
         with pytest.raises(ValueError, match="lipschitz_constant must be a finite number > 0"):
             certified_radius([1.0], 0.0, constant)
-
-
-@pytest.mark.parametrize("build", [ReshapedConv2d, OrthogonalConv2d])
-@pytest.mark.parametrize("kernel_size", [2, 3])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_rounding_of_a_convolution(build, kernel_size, stride, generator):
-    layer = build(2, 5, kernel_size, stride=stride, generator=generator)
-    nn.init.normal_(layer.bias, generator=generator)
-    network = nn.Sequential(nn.Unflatten(1, (2, 4, 6)), layer, nn.Flatten())
-    x = torch.randn(200, 48, generator=generator)
-    with torch.no_grad():
-        kernel = layer.kernel().double()  # as computed: the reference has the same
-        fine = nn.functional.conv2d(
-            nn.functional.pad(
-                x.double().view(-1, 2, 4, 6), [(kernel_size - 1) // 2, kernel_size // 2] * 2
-            ),
-            kernel,
-            layer.bias.double(),
-            stride,
-        )
-        error = torch.linalg.vector_norm(network(x).double() - fine.flatten(1), dim=1).numpy()
-    bound = rounding_bound(network, 48).at(np.linalg.norm(x.double().numpy(), axis=1))
-    assert (error <= bound).all()
-    assert (bound <= 1e-3).all()
 
 
 @pytest.mark.parametrize("standardize", [True, False])

@@ -99,10 +99,16 @@ def test_weights_of_another_class_are_not_believed():
 
 
 @pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook"])
-def test_hooks_of_all_modules_are_not_believed(kind, layer):
-    handle = getattr(torch.nn.modules.module, f"register_module_{kind}")(lambda *_: None)
+@pytest.mark.parametrize("of_all", [True, False])
+def test_hooks_are_not_believed(kind, of_all, layer):
+    if of_all:
+        register = getattr(nn.modules.module, f"register_module_{kind}")
+    else:
+        register = getattr(layer, f"register_{kind}")
+    handle = register(lambda *_: None)
     try:
         assert lipschitz_bound(layer) == math.inf
+        assert lipschitz_bound(nn.Sequential(layer)) == math.inf
     finally:
         handle.remove()
     assert lipschitz_bound(layer) < math.inf

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
@@ -115,7 +115,12 @@ NETWORKS = {
 }
 
 
-def fitted(network, **parameters):
+@cache
+def fitted(name):
+    return fit(NETWORKS[name])
+
+
+def fit(network, **parameters):
     X = cloud(60, N_FEATURES) * np.geomspace(1e-3, 1e3, N_FEATURES) + 7
     return small(network=network, max_iter=2, **parameters).fit(X), X
 
@@ -130,7 +135,7 @@ def run(path, X):
 @pytest.mark.parametrize("dtype", PARITY, ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnx_runtime_gives_the_scores_and_labels_of_the_detector(name, dtype, tmp_path):
-    detector, X = fitted(NETWORKS[name])
+    detector, X = fitted(name)
     detector.to_onnx(tmp_path / "model.onnx", dtype)
     # rows that both precisions hold, near the data and far away
     rows = np.concatenate([X, 100 * X[:20]]).astype(np.float32)
@@ -147,7 +152,7 @@ def test_onnx_runtime_gives_the_scores_and_labels_of_the_detector(name, dtype, t
 @pytest.mark.parametrize("dtype", PARITY, ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_torch_module_gives_the_scores_of_the_detector(name, dtype):
-    detector, X = fitted(NETWORKS[name])
+    detector, X = fitted(name)
     scorer = detector.to_torch(dtype)
     scores = scorer(torch.from_numpy(X))
     assert scores.dtype == dtype
@@ -168,7 +173,7 @@ no_rows = pytest.param(
 @pytest.mark.parametrize("n_rows", [no_rows, 1, 2, 59])
 @pytest.mark.parametrize("name", ["dense", "conv", "nearest-subspaces"])
 def test_any_number_of_rows(name, n_rows, tmp_path):
-    detector, X = fitted(NETWORKS[name])
+    detector, X = fitted(name)
     detector.to_onnx(tmp_path / "model.onnx")
     scores, labels = run(tmp_path / "model.onnx", X[:n_rows])
     expected = detector.decision_function(X)[:n_rows]
@@ -179,7 +184,7 @@ def test_any_number_of_rows(name, n_rows, tmp_path):
 
 @pytest.mark.parametrize("name", ["dense", "conv", "nearest-subspaces"])
 def test_rows_that_the_detector_refuses_are_outliers_without_a_score(name, tmp_path):
-    detector, X = fitted(NETWORKS[name])
+    detector, X = fitted(name)
     rows = X[:4].copy()
     rows[[0, 1, 2], [3, 0, 71]] = np.nan, np.inf, -np.inf
     detector.to_onnx(tmp_path / "model.onnx")
@@ -193,7 +198,7 @@ def test_rows_that_the_detector_refuses_are_outliers_without_a_score(name, tmp_p
 
 @pytest.mark.parametrize("name", ["dense", "conv", "nearest-subspaces"])
 def test_the_farthest_rows_have_the_scores_of_the_detector(name, tmp_path):
-    detector, X = fitted(NETWORKS[name])
+    detector, X = fitted(name)
     rows = np.concatenate([X[:5] * 1e100, X[:5] * 1e300])
     expected = detector.decision_function(rows)
     detector.to_onnx(tmp_path / "model.onnx")
@@ -204,7 +209,7 @@ def test_the_farthest_rows_have_the_scores_of_the_detector(name, tmp_path):
 
 @pytest.mark.parametrize("parameters", [{"threshold": "boundary"}, {"standardize": False}], ids=str)
 def test_parameters_that_change_scores_or_labels(parameters, tmp_path):
-    detector, X = fitted(NETWORKS["dense"], **parameters)
+    detector, X = fit(NETWORKS["dense"], **parameters)
     detector.to_onnx(tmp_path / "model.onnx")
     scores, labels = run(tmp_path / "model.onnx", X)
     np.testing.assert_allclose(scores, detector.decision_function(X), rtol=1e-10, atol=1e-10)
@@ -228,7 +233,7 @@ def test_the_model_says_what_it_is(tmp_path):
 
 
 def test_the_torch_module_is_a_copy_with_a_gradient_by_its_input():
-    detector, X = fitted(NETWORKS["dense"])
+    detector, X = fit(NETWORKS["dense"])
     scorer = detector.to_torch()
     x = torch.from_numpy(X[:5]).requires_grad_(True)
     scorer(x).sum().backward()
@@ -263,7 +268,7 @@ def hooked(n_features, generator):
     ids=["subclass", "hook", "groups", "same", "reflect", "rows"],
 )
 def test_what_cannot_be_said_exactly_is_refused(network, tmp_path):
-    detector, _ = fitted(network)
+    detector, _ = fit(network)
     (tmp_path / "model.onnx").write_text("as it was")
     with pytest.raises(ValueError, match="network cannot be exported, got"):
         detector.to_onnx(tmp_path / "model.onnx")

@@ -76,7 +76,7 @@ MUTATIONS = [
         "lipschitz/dispatch.py",
         "not (replaced or hooked)",
         "not replaced",
-        "test_certificates.py",
+        "contracts/test_known_layers.py",
     ),
     Mutation(
         "training scores are raised by held-out rows",
