@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist, pdist
 from sklearn.preprocessing import StandardScaler
 
-from pyod_lipocc import _chunks
 from pyod_lipocc._chunks import CHUNK, chunks
 from pyod_lipocc.domains import Ball, Box
 from pyod_lipocc.units import Scaling
@@ -20,7 +19,7 @@ MATRICES = hnp.arrays(
     float, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(-50, 50)
 )
 STANDARDIZE = pytest.mark.parametrize("standardize", [True, False])
-UNITS = pytest.mark.parametrize("unit", [1e-12, 1e-6, 1.0, 1e6, 1e12])
+UNITS = pytest.mark.parametrize("unit", [1e-12, 1.0, 1e6])
 
 
 @pytest.fixture(name="X")
@@ -52,15 +51,12 @@ class TestFit:
         np.testing.assert_allclose(scaling.scale, expected)
         np.testing.assert_allclose(scaling.location, X.mean(axis=0), atol=1e-12)
 
-    @STANDARDIZE
-    @pytest.mark.parametrize("size", [1, 7, 199])
-    def test_streaming_changes_nothing(self, X, monkeypatch, standardize, size):
-        whole = Scaling.fit(X, standardize=standardize)
-        monkeypatch.setattr(_chunks, "CHUNK", size)
-        streamed = Scaling.fit(X, standardize=standardize)
-        np.testing.assert_allclose(streamed.location, whole.location, rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(streamed.scale, whole.scale, rtol=1e-12)
-        assert streamed.unit == pytest.approx(whole.unit, rel=1e-12)
+    def test_many_chunks_are_measured_as_one(self, rng):
+        X = rng.standard_normal((2 * CHUNK + 1, 3)) * [1.0, 5.0, 0.1] + [0.0, 3.0, -1.0]
+        each, one = (Scaling.fit(X, standardize=s) for s in (True, False))
+        np.testing.assert_allclose(each.location, X.mean(axis=0), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(each.scale, X.std(axis=0), rtol=1e-12)
+        assert one.unit == pytest.approx(np.sqrt(X.var(axis=0).mean()), rel=1e-12)
 
     @UNITS
     @STANDARDIZE
@@ -69,7 +65,7 @@ class TestFit:
         scaled = Scaling.fit(unit * X, standardize=standardize).to_network(unit * X)
         np.testing.assert_allclose(scaled, reference, rtol=1e-9, atol=1e-12)
 
-    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int32, np.uint8, bool])
+    @pytest.mark.parametrize("dtype", [np.float16, np.int32, bool])
     @STANDARDIZE
     def test_any_dtype_is_measured_in_double(self, rng, dtype, standardize):
         X = rng.integers(0, 2, (50, 2)).astype(dtype)
@@ -77,8 +73,8 @@ class TestFit:
         np.testing.assert_array_equal(narrow.to_network(X), wide.to_network(X.astype(float)))
         assert narrow.to_network(X).dtype == np.float64
 
-    @pytest.mark.parametrize("constant", [0.0, 0.1, -1e12 - 0.1, 1e-12])
-    @pytest.mark.parametrize("n", [1, 3, 2 * CHUNK + 5])
+    @pytest.mark.parametrize("constant", [0.1, -1e12 - 0.1, 1e-12])
+    @pytest.mark.parametrize("n", [1, 2 * CHUNK + 5])
     def test_constant_columns_have_scale_one(self, constant, n):
         scaling = Scaling.fit(np.full((n, 2), constant), standardize=True)
         np.testing.assert_array_equal(scaling.scale, [1.0, 1.0])
