@@ -35,11 +35,11 @@ from pyod_lipocc._rows import check_rows
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.learning import Learned, continue_learning, learn, training_scores
 from pyod_lipocc.negatives import Proposal
-from pyod_lipocc.recipe import Recipe, share_of_outliers
+from pyod_lipocc.recipe import Recipe
 from pyod_lipocc.sampler import Sampler
 from pyod_lipocc.scorer import Scorer
 from pyod_lipocc.signed_distance import SignedDistance
-from pyod_lipocc.thresholds import Labelling, ThresholdRule, hold_out
+from pyod_lipocc.thresholds import ThresholdRule
 from pyod_lipocc.training import Callback, History, Schedule
 from pyod_lipocc.units import Scaling
 
@@ -62,83 +62,81 @@ _FITTED: dict[str, type] = {
 class LipOCC(BaseDetector):
     r"""One-class classifier that learns the signed distance to the support of normal data.
 
-    A network f, 1-Lipschitz by construction, is trained with the hinge Kantorovich-Rubinstein loss
-    to separate the data from negatives that a Newton-Raphson sampler places at its boundary
-    (Béthune & Serrurier, 2022, Algorithms 1 and 2). :math:`S(x) = f(x) - m` approximates the signed
-    distance to the boundary of the support: positive inside, negative outside. Scores are -S:
-    higher is more abnormal, as everywhere in PyOD.
+    A network f, 1-Lipschitz by construction, learns :math:`S(x) = f(x) - m`: positive inside the
+    support, negative outside, its size the distance to the boundary (Béthune & Serrurier, 2022).
+    Scores are -S: higher is more abnormal, as everywhere in PyOD. A score changes by at most
+    `lipschitz_constant_` times the l2 distance that its row is moved. This holds for all rows,
+    without assumption on the data.
 
-    A score changes by at most `lipschitz_constant_` times the l2 distance that its row is moved,
-    for all rows and without assumption on the data; `certified_radius` accounts for the rounding of
-    the scores as well.
+    Three decisions are yours:
+
+    ============================== ================================================================
+    Are the training rows clean?   ``novelty=True`` uses all of them. Else up to a share
+                                   `contamination` are taken for outliers.
+    Are the rows images?           Then give their `image_shape`.
+    Which rows get the label 1?    By default the share `contamination` of the training rows that
+                                   scores highest. ``threshold="conformal"`` bounds the rate of
+                                   false alarms by `alpha`. ``threshold="boundary"`` labels by the
+                                   sign of S.
+    ============================== ================================================================
+
+    The default "auto" of the other parameters follows from the rows by the rules in the notes.
 
     Parameters
     ----------
     contamination : float in (0, 0.5] or threshold object, default=0.1
-        Share of outliers expected in the training rows: sets `threshold_` at that percentile of
-        `decision_scores_`. An object of PyThresh sets the threshold by its own rule. After `fit`,
-        `set_threshold` sets another one.
+        Share of outliers expected in the training rows. An object of PyThresh sets the threshold by
+        its own rule. After `fit`, `set_threshold` sets another threshold.
     novelty : bool, default=False
-        True: the training rows are clean, all of them shape the support. False, PyOD's convention:
-        up to a share `contamination` of them are outliers, and the rows that look like it, twice
-        that share, lose their say (see `trimming.inliers`); of larger sets 65,536 rows, drawn at
-        random, are searched and trained on.
+        True: the training rows are clean, and all of them shape the support. False, PyOD's
+        convention: the rows that look most like outliers, twice the share `contamination`, lose
+        their say (see `trimming.inliers`). Of larger sets 65,536 rows, drawn at random, are
+        searched and trained on.
     network : str, torch.nn.Module or callable, default="auto"
-        f. "nearest-subspace", which is "auto": starts from the data, see
-        `subspaces.nearest_subspace`; from 4,096 rows of a table at most, drawn at random, up to
-        16,384 of clean ones with fewer than 32 features, 8,192 images. "inscribed-balls": signed
-        distances for up to 5 features, see `balls.inscribed_balls`; starts from as many. "dense":
-        three orthogonal layers of 128 with GroupSort2.
-        "conv": the paper's Table 2, "conv-deep": its follow-up's; both need `image_shape`. A module
-        is copied and trained; a callable receives the number of features, a keyword `generator`
-        (torch.Generator) and those that it takes of `image_shape`, `rows` (data to start from, in
-        the network's units), `normal` (which of them look it), `margin` and `contamination`, and
-        returns a module, such as
-        ``functools.partial(dense, hidden=(512,) * 4)``. Modules map (n, d) to (n, 1) or (n,).
+        f. "nearest-subspace" starts from the rows: see `starts.nearest_subspace`.
+        "inscribed-balls" has signed distances for up to 5 features: see `starts.inscribed_balls`.
+        "dense" has three orthogonal layers of 128 units. "conv" is the paper's Table 2 and
+        "conv-deep" the network of its follow-up; both need `image_shape`. A module is copied and
+        trained. A callable receives the number of features, a keyword `generator`
+        (torch.Generator), and those that it takes of `image_shape`, `rows` (data to start from, in
+        the network's units), `normal` (bool for each row), `margin` and `contamination`; it returns
+        a module: ``functools.partial(dense, hidden=(512,) * 4)``. Modules map (n, d) to (n, 1) or
+        (n,).
     margin : float or "auto", default="auto"
-        m > 0, in the units of the scores. "auto": half the median distance of a row to its nearest
-        other row.
+        m > 0, in the units of the scores.
     regularization : float, default=100.0
         lambda > 0, weight of the hinge against the Kantorovich-Rubinstein term.
     n_newton_steps : int or "auto", default="auto"
-        T >= 0 of Algorithm 1. "auto": 4; 1 for a network that starts from the data,
-        which is a distance function: one step reaches the level.
+        T >= 0 of Algorithm 1.
     domain : Domain or "auto", default="auto"
-        B, in the units of the scores; must contain the data. "auto": a ball around the mean, half
-        as wide again as the data; for images the box of the smallest to the largest pixel.
+        B, in the units of the scores; must contain the data.
     negatives : callable or "auto", default="auto"
-        Q0, ``(x, domain, generator) -> z``, see `negatives`. "auto": uniform on the domain; with
-        `novelty`, a third each uniform, noise around the data and shuffled marginals; for images
-        and a network that starts from them one in ten uniform, the others augmentations of them.
+        Q0, ``(x, domain, generator) -> z``: see `negatives`.
     standardize : bool, default=True
-        Bring every feature to mean 0 and variance 1 first; scores are then in standardised units.
-        With False they are in the units of X: for features that share one, such as pixels, of
-        which those that hardly vary would otherwise count as much as the others.
+        True: bring every feature to mean 0 and variance 1 first; scores are then in standardised
+        units. False: scores are in the units of X. Use False for features that share a unit, such
+        as pixels: standardising would give pixels that hardly vary as much say as the others.
     threshold : {"contamination", "boundary", "conformal"}, default="contamination"
-        Where a label becomes 1: PyOD's percentile; S < 0; or where a quarter of the rows, held out
-        of training, says that at most a share `alpha` of new rows will be above (split conformal
-        prediction: for rows exchangeable with these, without other assumption).
+        Rule of the labels. "conformal" holds a quarter of the rows out of training; its bound is
+        for rows exchangeable with the training rows (split conformal prediction).
     alpha : float in (0, 1), default=0.05
-        False-alarm rate at most, for "conformal".
+        Greatest rate of false alarms, for "conformal".
     attack_radius : float, default=0.0
-        For "conformal": the rate holds also where every new row is moved by up to this l2 distance,
+        For "conformal": the rate also holds where every new row is moved by up to this l2 distance,
         in the units of X.
     image_shape : tuple of int or None, default=None
-        (height, width) or (channels, height, width) where rows are flattened images: for
-        "conv", "conv-deep" and the automatic domain.
+        (height, width) or (channels, height, width) where rows are flattened images.
     max_iter : int or "auto", default="auto"
-        Gradient steps at most. "auto": 50 for a network that starts from the data, else 1,000.
+        Gradient steps at most.
     batch_size : int, default=256
         Rows, and as many negatives, in a step.
     learning_rate : float, callable or "auto", default="auto"
-        A constant, or a function of the share of `max_iter` done. "auto": linearly to 0, from 5e-3;
-        from 1e-3, or margin / 50 if that is less, for a network that starts from the data.
+        A constant, or a function of the share of `max_iter` that is done.
     optimizer : {"adam", "rmsprop"} or callable, default="adam"
-        On the Stiefel manifold. A callable receives parameter groups, those with ``stiefel=True``
-        to be kept on the manifold, and returns a torch optimizer.
+        On the Stiefel manifold. A callable receives parameter groups and returns a torch optimizer,
+        which keeps the groups with ``stiefel=True`` on the manifold.
     sampler : callable or "auto", default="auto"
-        Algorithm 1 or a variant: ``functools.partial(newton_raphson, ...)``. "auto": as the paper
-        prints it, with the level -1.5 m for a network that starts from the data.
+        Algorithm 1 or a variant: ``functools.partial(newton_raphson, ...)``.
     n_warmup_steps : int, default=0
         First steps without Newton-Raphson.
     callbacks : sequence of Callback or None, default=None
@@ -149,18 +147,18 @@ class LipOCC(BaseDetector):
         Used in `fit` only. An int gives the same bits at each fit on the same machine; with
         convolutions or from 2^19 weights on, with the same number of torch's threads.
     verbose : int or bool, default=0
-        1 shows a progress bar of the training, and of scoring where that takes long.
+        1 shows a progress bar of the training, and of scoring where scoring takes long.
 
     Attributes
     ----------
+    distance_ : SignedDistance
+        S as a value that knows nothing of PyOD.
     decision_scores_ : ndarray of shape (n,)
-        -S of the training rows as if they were new: rows that are centres of the network are left
-        out of their own score; for images and other networks, from 1,000 rows on, a twentieth,
-        at most 1,000, is held out of training and shows by how much the others must be raised.
+        -S of the training rows as if they were new: see `learning.training_scores`.
     calibration_scores_ : ndarray of shape (n_held_out,)
-        -S of the training rows that were held out of training; empty where none were.
+        -S of the training rows that were held out of training: see `thresholds.hold_out`.
     threshold_ : float
-        Rows with a greater score are labelled 1: see `set_threshold`.
+        Rows with a greater score are labelled 1.
     labels_ : ndarray of shape (n,)
         Labels of the training rows: 1 for outliers.
     contamination_ : float
@@ -173,17 +171,46 @@ class LipOCC(BaseDetector):
         Gradient steps done.
     history_ : History
         Loss, recall, gradient norm and more, of each step.
-    network_ : torch.nn.Module
-        f, in float64, in the network's own units.
-    margin_ : float
-        m, in the units of the scores.
-    domain_ : Domain
-        B, in the units of the scores.
-    scaling_ : Scaling
-        The affine map from X to the network's units.
+    network_, scaling_, margin_, domain_ : object
+        Attributes of `distance_`: f in float64, the affine map from X to the network's units, m and
+        B in the units of the scores.
     lipschitz_constant_ : float
         Proven upper bound of \|score(x) - score(x')\| / \|x - x'\|_2 in the units of X, for the
         score in exact arithmetic: see `certificates`. ``inf`` where a module is unknown.
+
+    Notes
+    -----
+    Rules of "auto". A network that starts from rows is a distance function before any training, so
+    it trains for fewer and smaller steps.
+
+    ================ ===============================================================================
+    parameter        rule
+    ================ ===============================================================================
+    `network`        "nearest-subspace".
+    `margin`         Half the median distance of a row to its nearest other row.
+    `domain`         Tables: a ball around the mean, half as wide again as the data. Images: from
+                     the smallest to the largest pixel.
+    `negatives`      Contaminated tables: uniform on the domain. Clean tables: a third each uniform,
+                     noise around the rows, and shuffled marginals. Images and a network that starts
+                     from rows: one in ten uniform, the others edited images. Images and other
+                     networks: uniform.
+    `n_newton_steps` 4; 1 for a network that starts from rows.
+    `sampler`        Algorithm 1, towards the level -m as the paper prints it; towards -1.5 m for a
+                     network that starts from rows.
+    `max_iter`       1,000; 50 for a network that starts from rows.
+    `learning_rate`  Falls linearly to 0 from 5e-3; for a network that starts from rows from 1e-3,
+                     or from m / 50 if that is less.
+    ================ ===============================================================================
+
+    A network starts from a random subset of larger sets:
+
+    =========================== =====================================
+    data                        rows, at most
+    =========================== =====================================
+    contaminated tables         4,096
+    clean tables of d features  2^17 / d, but from 4,096 to 16,384
+    images                      8,192
+    =========================== =====================================
 
     References
     ----------
@@ -195,7 +222,7 @@ class LipOCC(BaseDetector):
     >>> import numpy as np
     >>> from pyod_lipocc import LipOCC
     >>> X = np.random.default_rng(0).normal(size=(200, 2))
-    >>> detector = LipOCC(max_iter=100, random_state=0).fit(X)
+    >>> detector = LipOCC(random_state=0).fit(X)
     >>> detector.predict([[0.0, 0.0], [9.0, 9.0]])
     array([0, 1])
     """
@@ -280,13 +307,12 @@ class LipOCC(BaseDetector):
             when fit is interrupted.
         """
         rows, recipe, columns = self._prepare(X, reset=True)
-        rule = self._rule()
         with local_generator(self.random_state) as rng:
-            held_out = hold_out(len(rows), rule, recipe.leaves_own_rows_out, rng)
+            held_out = recipe.hold_out(len(rows), rng)
             seen = np.delete(np.arange(len(rows)), held_out)
             learned = learn(rows[seen] if len(held_out) else rows, recipe, rng)
         learned = replace(learned, own=seen[learned.own])
-        return self._adopt(learned, rows, held_out, rule, columns)
+        return self._adopt(learned, recipe, rows, held_out, columns)
 
     @isolated()
     def partial_fit(self, X: npt.ArrayLike, y: Any = None) -> Self:
@@ -312,13 +338,12 @@ class LipOCC(BaseDetector):
         if not hasattr(self, "distance_"):
             return self.fit(X)
         rows, recipe, columns = self._prepare(X, reset=False)
-        rule = self._rule()
         with local_generator(self.random_state) as rng:
-            held_out = hold_out(len(rows), rule, recipe.leaves_own_rows_out, rng)
+            held_out = recipe.hold_out(len(rows), rng)
             seen = np.delete(rows, held_out, axis=0)
             learned = continue_learning(self.distance_, seen, recipe, rng)
         learned = replace(learned, history=self.history_ + learned.history)
-        return self._adopt(learned, rows, held_out, rule, columns)
+        return self._adopt(learned, recipe, rows, held_out, columns)
 
     @isolated()
     def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -341,7 +366,6 @@ class LipOCC(BaseDetector):
         ValueError, TypeError
             If X is not as documented, or has other columns than in `fit`.
         """
-        check_is_fitted(self, "distance_")
         rows = self._rows(X)
         return self.distance_.scores(rows, verbose=self.verbose)
 
@@ -407,8 +431,8 @@ class LipOCC(BaseDetector):
                     f"threshold={threshold!r}"
                 )
         check_parameters(options, type(self).__name__)
-        labelling = rule.label(self.decision_scores_, self.calibration_scores_, self.distance_)
-        vars(self).update(self._labelled(rule, labelling))
+        scores, calibration_scores = self.decision_scores_, self.calibration_scores_
+        vars(self).update(self._labelled(rule, scores, calibration_scores, self.distance_))
         return self
 
     @isolated()
@@ -877,7 +901,8 @@ class LipOCC(BaseDetector):
         fitted = dict(values["fitted"])
         # Early files of format 1 lack these.
         fitted.setdefault("calibration_scores_", np.empty(0))
-        share = detector._assumed_share(detector._rule(), fitted["labels_"])
+        rule = ThresholdRule.of(values["parameters"])
+        share = detector._assumed_share(rule, fitted["labels_"])
         fitted.setdefault("contamination_", share)
         for name, value in fitted.items():
             if not isinstance(value, _FITTED[name]):
@@ -906,32 +931,21 @@ class LipOCC(BaseDetector):
         columns = {name: vars(described)[name] for name in names if name in vars(described)}
         return rows, Recipe.of(parameters), columns
 
-    def _rule(self) -> ThresholdRule:
-        return ThresholdRule(self.threshold, self.contamination, self.alpha, self.attack_radius)
-
     def _adopt(
         self,
         learned: Learned,
+        recipe: Recipe,
         rows: npt.NDArray[Any],
         held_out: npt.NDArray[np.intp],
-        rule: ThresholdRule,
         columns: dict[str, Any],
     ) -> Self:
         """Score and label the training rows, then write all fitted attributes."""
-        scores = training_scores(
-            learned,
-            rows,
-            held_out,
-            contamination=share_of_outliers(self.contamination),
-            verbose=self.verbose,
-        )
-        calibration = scores[held_out]
-        labelling = rule.label(scores, calibration, learned.distance)
+        scores = training_scores(learned, recipe, rows, held_out)
         fitted = {
             "decision_scores_": scores,
-            "calibration_scores_": calibration,
+            "calibration_scores_": scores[held_out],
             "history_": learned.history,
-            **self._labelled(rule, labelling),
+            **self._labelled(recipe.rule, scores, scores[held_out], learned.distance),
             **columns,
         }
         self._write(learned.distance, fitted)
@@ -952,13 +966,17 @@ class LipOCC(BaseDetector):
             delattr(self, name)
         vars(self).update(fitted)
 
-    def _labelled(self, rule: ThresholdRule, labelling: Labelling) -> dict[str, Any]:
+    def _labelled(
+        self,
+        rule: ThresholdRule,
+        scores: npt.NDArray[np.float64],
+        calibration_scores: npt.NDArray[np.float64],
+        distance: SignedDistance,
+    ) -> dict[str, Any]:
         """Return the fitted attributes that follow from a threshold."""
-        return {
-            "threshold_": labelling.threshold,
-            "labels_": labelling.labels,
-            "contamination_": self._assumed_share(rule, labelling.labels),
-        }
+        threshold, labels = rule.label(scores, calibration_scores, distance)
+        share = self._assumed_share(rule, labels)
+        return {"threshold_": threshold, "labels_": labels, "contamination_": share}
 
     def _assumed_share(self, rule: ThresholdRule, labels: npt.NDArray[np.int_]) -> float:
         """Return the share of outliers that PyOD's confidence assumes."""

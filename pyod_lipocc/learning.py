@@ -144,12 +144,7 @@ def continue_learning(
 
 
 def training_scores(
-    learned: Learned,
-    X: Rows,
-    held_out: npt.NDArray[np.intp],
-    *,
-    contamination: float,
-    verbose: int = 0,
+    learned: Learned, recipe: Recipe, X: Rows, held_out: npt.NDArray[np.intp]
 ) -> Floats:
     """Score the training rows as if they were new.
 
@@ -160,13 +155,11 @@ def training_scores(
     Parameters
     ----------
     learned : Learned
+    recipe : Recipe
     X : ndarray of shape (n, d)
         All rows, `learned.own` among them.
     held_out : ndarray of int
         Rows that `learn` has not seen.
-    contamination : float
-        Share of the rows above the percentile.
-    verbose : int, default=0
 
     Returns
     -------
@@ -174,14 +167,13 @@ def training_scores(
     """
     distance, own = learned.distance, learned.own
     with _threads_for(distance.network):
-        scores = distance.scores(X, verbose=verbose)
+        scores = distance.scores(X, verbose=recipe.verbose)
         if len(own):
-            scores[own] = distance.scores(X[own], leave_own_out=True, verbose=verbose)
+            scores[own] = distance.scores(X[own], leave_own_out=True, verbose=recipe.verbose)
     if not len(own) and len(held_out):
         seen = np.delete(np.arange(len(X)), held_out)
-        unseen, lowered = (
-            np.quantile(scores[rows], 1 - contamination) for rows in (held_out, seen)
-        )
+        level = 1 - recipe.share_above
+        unseen, lowered = (np.quantile(scores[rows], level) for rows in (held_out, seen))
         scores[seen] += max(unseen - lowered, 0.0)
     return scores
 

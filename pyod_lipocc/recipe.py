@@ -31,10 +31,11 @@ from pyod_lipocc.negatives import (
 from pyod_lipocc.sampler import Sampler, newton_raphson
 from pyod_lipocc.starts import inscribed_balls, nearest_subspace
 from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
+from pyod_lipocc.thresholds import ThresholdRule, hold_out
 from pyod_lipocc.training import Callback, LinearDecay, Schedule, check_unwrapped
 from pyod_lipocc.units import Scaling
 
-__all__ = ["NETWORKS", "OPTIMIZERS", "Recipe", "Training", "build", "share_of_outliers"]
+__all__ = ["NETWORKS", "OPTIMIZERS", "Recipe", "Training", "build"]
 
 Builder = Callable[..., torch.nn.Module]
 Rows = npt.NDArray[Any]
@@ -113,6 +114,7 @@ class Recipe:
         ``(n_features, generator, **of_rows) -> torch.nn.Module``, untrained.
     leaves_own_rows_out : bool
         Whether the network can leave a training row out of the score of that row.
+    rule : ThresholdRule
     training : callable
         ``(starts_from_rows, margin, domain) -> Training``, in the units of the network.
     optimizer : callable
@@ -131,6 +133,7 @@ class Recipe:
     domain: Callable[[Rows, Scaling, float], Domain]
     network: Builder
     leaves_own_rows_out: bool
+    rule: ThresholdRule
     training: Callable[[bool, float, Domain], Training]
     optimizer: Callable[..., torch.optim.Optimizer]
     learning_rate: Any
@@ -164,7 +167,7 @@ class Recipe:
         return cls(
             standardize=p["standardize"],
             image_shape=shape,
-            contamination=0.0 if p["novelty"] else share_of_outliers(p["contamination"]),
+            contamination=0.0 if p["novelty"] else _share_of_outliers(p["contamination"]),
             margin=_half_spacing if _is_auto(p["margin"]) else _constant(float(p["margin"])),
             domain=(
                 partial(_around_the_rows, image_shape=shape)
@@ -173,6 +176,7 @@ class Recipe:
             ),
             network=partial(build, p["network"], image_shape=p["image_shape"]),
             leaves_own_rows_out=_leaves_own_rows_out(builder, shape),
+            rule=ThresholdRule.of(p),
             training=partial(_training, p),
             optimizer=OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer,
             learning_rate=p["learning_rate"],
@@ -181,6 +185,15 @@ class Recipe:
             device=check_device(p["device"]),
             verbose=p["verbose"],
         )
+
+    @property
+    def share_above(self) -> float:
+        """Share of the training rows above the threshold, as far as it is known before."""
+        return _share_of_outliers(self.rule.contamination)
+
+    def hold_out(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+        """Choose the rows that are not trained on: see `thresholds.hold_out`."""
+        return hold_out(n, self.rule, self.leaves_own_rows_out, rng)
 
     def n_seen(self, n: int, d: int) -> int:
         """Return how many of n rows of width d training sees: memory and time are bounded."""
@@ -201,7 +214,7 @@ class Recipe:
         return min(n, max(_START_OF_TABLES, cheap))
 
 
-def share_of_outliers(contamination: Any) -> float:
+def _share_of_outliers(contamination: Any) -> float:
     """Return contamination as a number; PyOD's default where an object finds the threshold."""
     is_share = isinstance(contamination, Real)
     return float(contamination) if is_share else _SHARE_UNDER_A_THRESHOLD_OBJECT

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,27 +15,12 @@ from pyod_lipocc._parameters import ThresholdName
 from pyod_lipocc.conformal import conformal_threshold, minimum_calibration
 from pyod_lipocc.signed_distance import SignedDistance
 
-__all__ = ["Labelling", "ThresholdRule", "hold_out"]
+__all__ = ["ThresholdRule", "hold_out"]
 
 Floats = npt.NDArray[np.float64]
 
 _FEWEST_TO_HOLD_OUT = 1000
 _MOST_HELD_OUT = 1000
-
-
-class Labelling(NamedTuple):
-    """A threshold and the labels that it gives.
-
-    Attributes
-    ----------
-    threshold : float
-        Rows with a greater score have the label 1.
-    labels : ndarray of int of shape (n,)
-        Of the training rows.
-    """
-
-    threshold: float
-    labels: npt.NDArray[np.int_]
 
 
 @dataclass(frozen=True)
@@ -56,6 +42,12 @@ class ThresholdRule:
     alpha: float
     attack_radius: float
 
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> ThresholdRule:
+        """Return the rule of the parameters of `LipOCC`."""
+        names = ("threshold", "contamination", "alpha", "attack_radius")
+        return cls(*(parameters[name] for name in names))
+
     def __post_init__(self) -> None:
         names = get_args(ThresholdName)
         if not (isinstance(self.threshold, str) and self.threshold in names):
@@ -64,7 +56,7 @@ class ThresholdRule:
 
     def label(
         self, scores: Floats, calibration_scores: Floats, distance: SignedDistance
-    ) -> Labelling:
+    ) -> tuple[float, npt.NDArray[np.int_]]:
         """Label the training rows.
 
         Parameters
@@ -77,7 +69,9 @@ class ThresholdRule:
 
         Returns
         -------
-        labelling : Labelling
+        threshold : float
+            Rows with a greater score have the label 1.
+        labels : ndarray of int of shape (n,)
 
         Raises
         ------
@@ -87,9 +81,7 @@ class ThresholdRule:
         if self.threshold == "contamination" and not isinstance(self.contamination, Real):
             self.contamination.fit(scores.copy())
             labels = self.contamination.labels_
-            return Labelling(
-                _threshold_of_object(self.contamination.thresh_, scores, labels), labels
-            )
+            return _threshold_of_object(self.contamination.thresh_, scores, labels), labels
         if self.threshold == "contamination":
             value = float(np.percentile(scores, 100 * (1 - self.contamination)))
         elif self.threshold == "boundary":
@@ -98,7 +90,7 @@ class ThresholdRule:
             value = self._conformal(calibration_scores, distance)
         else:
             value = float(self.threshold)
-        return Labelling(value, (scores > value).astype(int))
+        return value, (scores > value).astype(int)
 
     def _conformal(self, calibration_scores: Floats, distance: SignedDistance) -> float:
         found, least = len(calibration_scores), minimum_calibration(self.alpha)

@@ -51,7 +51,7 @@ MODULES = {
         plot_certified_roc_auc plot_contours plot_explanation plot_histograms
         plot_history plot_images
     """,
-    "recipe": "NETWORKS OPTIMIZERS Recipe Training build share_of_outliers",
+    "recipe": "NETWORKS OPTIMIZERS Recipe Training build",
     "sampler": "Sampler Score newton_raphson signed",
     "scorer": "Scorer",
     "shapes": "Cuboid Shape Shells Surface Torus unit_shapes",
@@ -62,7 +62,7 @@ MODULES = {
     "signed_distance": "SignedDistance",
     "starts": "inscribed_balls k_subspaces nearest_subspace principal_subspace prototypes",
     "synthesis": "sample",
-    "thresholds": "Labelling ThresholdRule hold_out",
+    "thresholds": "ThresholdRule hold_out",
     "training": """
         Callback EarlyStopping History LinearDecay ProgressBar Schedule WeightAveraging
         train

@@ -17,6 +17,8 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from small import cloud, small
 
+from pyod_lipocc import SignedDistance
+
 N_TRAIN, N_TEST, CONTAMINATION = 200, 100, 0.1
 
 
