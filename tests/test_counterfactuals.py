@@ -57,7 +57,7 @@ def random_network(width, seed, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("distance", [ball, half_space, shell, three_balls])
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(width=st.integers(2, 12), seed=st.integers(0, 2**31), spread=st.floats(0.1, 10.0))
 def test_of_a_distance_the_nearest_point_is_found(distance, width, seed, spread):
     x = points(20, width, seed, spread)
@@ -124,7 +124,7 @@ def test_corners_of_a_box_from_outside():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(width=st.integers(1, 8), seed=st.integers(0, 2**31))
 def test_no_1_lipschitz_network_is_crossed_within_the_certified_distance(dtype, width, seed):
     network = random_network(width, seed, dtype)
