@@ -80,23 +80,23 @@ MUTATIONS = [
     ),
     Mutation(
         "training scores are raised by held-out rows",
-        "_thresholds.py",
+        "learning.py",
         "scores[seen] += max(unseen - lowered, 0.0)",
         "pass",
         "detector/test_training.py",
     ),
     Mutation(
         "training rows are left out of their own score",
-        "_thresholds.py",
-        "            if leave_out:\n",
-        "            if False:\n",
+        "learning.py",
+        "        if len(own):\n",
+        "        if False:\n",
         "detector/test_novelty.py",
     ),
     Mutation(
         "labels follow a new threshold",
-        "_thresholds.py",
-        "self.threshold_, self.labels_ = value, labels",
-        "self.threshold_ = value",
+        "detector.py",
+        '{"threshold_": threshold, "labels_": labels, "contamination_": share}',
+        '{"threshold_": threshold, "labels_": self.labels_, "contamination_": share}',
         "detector/test_thresholds.py",
     ),
     Mutation(
@@ -157,8 +157,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a parent in training mode changes no score",
-        "_fitted.py",
-        "not any(module.training for module in self.network_.modules())",
+        "signed_distance.py",
+        "not any(module.training for module in self.network.modules())",
         "True",
         "test_isolation.py",
     ),
@@ -185,9 +185,23 @@ MUTATIONS = [
     ),
     Mutation(
         "altered files are refused",
-        "persistence/_detectors.py",
+        "persistence/_container.py",
         'if found != content.get("sha256"):',
         "if False:",
+        "persistence/test_persistence.py",
+    ),
+    Mutation(
+        "a file scores in the same bits",
+        "signed_distance.py",
+        "other._probe().tobytes() == self._probe().tobytes()",
+        "True",
+        "persistence/test_persistence.py",
+    ),
+    Mutation(
+        "a file replaces no method of a layer",
+        "persistence/_codec.py",
+        "        if replaced:\n",
+        "        if False:\n",
         "persistence/test_persistence.py",
     ),
     Mutation(
@@ -213,7 +227,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a scorer stays in evaluation mode",
-        "export/_export.py",
+        "scorer.py",
         "return super().train(False)",
         "return super().train(mode)",
         "export/test_export.py",
@@ -269,9 +283,9 @@ MUTATIONS = [
     ),
     Mutation(
         "trained weights are retracted",
-        "_learning.py",
-        "        polish(self.network_)\n",
-        "",
+        "learning.py",
+        "polish(network.double().eval())",
+        "network.double().eval()",
         "detector/test_training.py",
     ),
 ]
