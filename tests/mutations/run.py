@@ -198,10 +198,10 @@ MUTATIONS = [
         "persistence/test_persistence.py",
     ),
     Mutation(
-        "a file replaces no method of a layer",
+        "a file does not fill the memory",
         "persistence/_codec.py",
-        "        if replaced:\n",
-        "        if False:\n",
+        "    if reach > largest:\n",
+        "    if False:\n",
         "persistence/test_persistence.py",
     ),
     Mutation(
