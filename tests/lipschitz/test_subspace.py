@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
+from torch.overrides import TorchFunctionMode
 
 from pyod_lipocc.lipschitz import (
     NearestSubspace,
@@ -340,21 +341,22 @@ def test_values_must_fit_their_parameter():
     spread=st.sampled_from([0.0, 1e-3, 1.0]),
     scale=st.sampled_from([1e-100, 1e-30, 1e-12, 1.0, 1e12, 1e30, 1e100]),
     far=st.sampled_from([1.0, 1e5, 1e20]),
+    away=st.sampled_from([0.0, 1e2, 1e4, 1e6]),
     seed=st.integers(0, 999),
 )
 def test_points_are_chosen_as_their_differences_say(
-    d, n_components, n_nearest, leave_one_out, n_copies, spread, scale, far, seed
+    d, n_components, n_nearest, leave_one_out, n_copies, spread, scale, far, away, seed
 ):
     """Many points are looked through in groups, and in single precision first: neither shows."""
     network = NearestSubspace(
         d, n_components, n_nearest=n_nearest, leave_one_out=leave_one_out
     ).double()
-    centers = scale * rows(-(-n_components // n_copies), d, seed)
+    centers = scale * (rows(-(-n_components // n_copies), d, seed) + away)
     network.assign(
         centers=centers.repeat(n_copies, 1)[:n_components],
         offset=spread * scale * rows(n_components, 1, seed + 1)[:, 0],
     )
-    x = scale * rows(20, d, seed + 2)
+    x = scale * (rows(20, d, seed + 2) + away)
     x[::2] *= far
     x[0] = network.centers[0]
     with torch.no_grad():
@@ -374,9 +376,25 @@ def test_points_are_chosen_as_their_differences_say(
 )
 def test_single_precision_is_left_alone_where_it_means_less():
     network, x = random_network((16, 4096, 0, 5)), rows(50, 16)
-    expected = network(x)
+    assert precisions_of_products(network, x) == {torch.float32}
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     try:
-        assert torch.equal(network(x), expected)
+        assert precisions_of_products(network, x) == {torch.float64}
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = "none"
+
+
+def precisions_of_products(network, x):
+    """Return the precisions in which products with the centres are computed."""
+    found = set()
+
+    class Watching(TorchFunctionMode):
+        def __torch_function__(self, function, types, arguments=(), keywords=None):
+            result = function(*arguments, **(keywords or {}))
+            if function is torch.addmm and result.shape[1]:
+                found.add(result.dtype)
+            return result
+
+    with Watching(), torch.no_grad():
+        network(x)
+    return found

@@ -46,6 +46,14 @@ class TestTurn:
         assert ((sigma.square() - 1).abs() <= departure + rounding).all()
         assert departure <= 8 * torch.finfo(dtype).eps
 
+    @given(st.integers(2, 4), st.floats(0.5, 2.0), ANY_DTYPE, ANY_SEED)
+    def test_about_where_two_powers_are_no_longer_enough(self, n, share, dtype, seed):
+        eps = torch.finfo(dtype).eps
+        x = skew(n, share * (16 * eps) ** 0.25, seed + 1, dtype)
+        turned, departure = turn(point((n, n), seed, dtype), x)
+        sigma = torch.linalg.svdvals(turned.double())
+        assert ((sigma.square() - 1).abs() <= departure + 3 * n * eps).all()
+
     @given(powers_of_ten(-5, -1), ANY_SEED)
     def test_follows_the_exponential_to_order_two(self, norm, seed):
         weight, x = point((6, 6), seed), skew(6, norm, seed + 1)
