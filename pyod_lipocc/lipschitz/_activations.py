@@ -27,7 +27,7 @@ class GroupSort2(_Sort):
     Parameters
     ----------
     dim : int, default=-1
-        Where the features are: 1 for the channels of images (n, c, h, w).
+        Dimension of the features: 1 for the channels of images (n, c, h, w).
 
     Examples
     --------
@@ -37,7 +37,7 @@ class GroupSort2(_Sort):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a tensor to one of its shape."""
+        """Map a tensor to a tensor of the same shape."""
         return group_sort2(x, self.dim)
 
 
@@ -49,7 +49,7 @@ class FullSort(_Sort):
     Parameters
     ----------
     dim : int, default=-1
-        Where the features are: 1 for the channels of images (n, c, h, w).
+        Dimension of the features: 1 for the channels of images (n, c, h, w).
 
     Examples
     --------
@@ -59,5 +59,5 @@ class FullSort(_Sort):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a tensor to one of its shape."""
+        """Map a tensor to a tensor of the same shape."""
         return full_sort(x, self.dim)

@@ -44,13 +44,18 @@ def _upwards(value: Fraction) -> float:
 
 
 def root(value: float) -> float:
-    """Square root of a non-negative number, rounded upwards."""
+    """Return the square root of a non-negative number, rounded upwards."""
     nearest = math.sqrt(value)
     exact = math.isinf(nearest) or Fraction(nearest) ** 2 >= Fraction(value)
     return nearest if exact else math.nextafter(nearest, math.inf)
 
 
 def gamma(n_terms: int, dtype: torch.dtype = torch.float64) -> float:
-    r"""Return :math:`\gamma_n`, rounded upwards; infinity where :math:`n u \ge 1`."""
+    r"""Return :math:`\gamma_n = n u / (1 - n u)`, rounded upwards, with the unit roundoff u.
+
+    It is infinite where :math:`n u \ge 1`. A computed sum of n products, in any order, is off by at
+    most :math:`\gamma_n` times the sum of their absolute values (Higham, *Accuracy and Stability of
+    Numerical Algorithms*, section 3.1).
+    """
     error = n_terms * Fraction(torch.finfo(dtype).eps) / 2
     return _upwards(error / (1 - error)) if error < 1 else math.inf

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from pyod_lipocc._checks import check_integer
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
 from pyod_lipocc.lipschitz._conv import OrthogonalConv2d, ReshapedConv2d
 from pyod_lipocc.lipschitz._dense import OrthogonalLinear
@@ -64,7 +65,7 @@ def dense(
 def _image_shape(
     n_features: int, image_shape: Sequence[int], halvings: int
 ) -> tuple[int, int, int]:
-    """Return (channels, height, width) of images that survive the given number of halvings."""
+    """Return (channels, height, width) of images that can be halved so many times."""
     if len(image_shape) not in (2, 3) or math.prod(image_shape) != n_features:
         raise ValueError(
             f"image_shape must be (height, width) or (channels, height, width) of {n_features} "
@@ -91,7 +92,7 @@ def conv(
     """Build the paper's convolutional network (Table 2) on flattened images.
 
     `depth` convolutions 3x3 with FullSort over the channels, l2-norm pooling 2x2 after each but the
-    last and global l2-norm pooling after that one; three dense layers with FullSort; a unit-norm
+    last, global l2-norm pooling after the last; three dense layers with FullSort; a unit-norm
     output. Images of 28x28 shrink to 14, 7 and 3.
 
     With the defaults and one channel it has 493,697 weights and biases. The caption of Table 2 says
@@ -108,7 +109,7 @@ def conv(
     depth : int, default=4
         Number of convolutions, at least 1.
     convolution : callable, default=ReshapedConv2d
-        Builds a convolution: the paper's, or `OrthogonalConv2d`, which does not shrink the signal.
+        Builds a convolution. The paper's shrinks the signal, `OrthogonalConv2d` does not.
     generator : torch.Generator, optional
         Draws the weights; None uses torch's global generator.
 
@@ -145,8 +146,7 @@ def conv(
       )
     )
     """
-    if depth < 1:
-        raise ValueError(f"depth must be an int >= 1, got {depth!r}")
+    check_integer("depth", depth, 1)
     shape = _image_shape(n_features, image_shape, depth - 1)
     layers: list[nn.Module] = [nn.Unflatten(1, shape)]
     for index in range(depth):
@@ -168,9 +168,9 @@ def conv_deep(
     """Build the network of the paper's follow-up on flattened images.
 
     Eleven convolutions 3x3 of 64 to 256 channels with GroupSort2 over the channels, scaled average
-    pooling 2x2 between the stages, and a linear output of unit 2->inf norm: for one output a unit
-    row, which is what `OrthogonalLinear` keeps. The publication names these parts; how the
-    convolutions divide into stages is this package's choice, as is the orthogonal convolution: the
+    pooling 2x2 between the stages, and a linear output of unit 2->inf norm. For one output this is
+    a unit row, which `OrthogonalLinear` keeps. The publication names these parts. The division of
+    the convolutions into stages is a choice of this package, as is the orthogonal convolution: a
     reshaped kernel would shrink the signal in each of eleven layers.
 
     Parameters

@@ -11,7 +11,7 @@ __all__ = ["Combination", "Maximum", "Mean", "Minimum"]
 
 
 class Combination(nn.Module):
-    """Networks that read the same input and answer with one number together.
+    """Networks that read the same input, and the reduction of their values to one number.
 
     Parameters
     ----------
@@ -35,13 +35,14 @@ class Combination(nn.Module):
 
     @abstractmethod
     def combine(self, values: Tensor) -> Tensor:
-        """Reduce the values of the networks, the first dimension, to one."""
+        """Reduce the first dimension, which counts the networks."""
 
 
 class Mean(Combination):
     r"""The mean of networks: :math:`f = \frac1p \sum_i f_i`.
 
-    Its gradient is the mean of theirs, so its Lipschitz constant is at most the mean of theirs.
+    The gradient of f is the mean of their gradients, so the Lipschitz constant of f is at most the
+    mean of their constants.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class Mean(Combination):
 class Minimum(Combination):
     r"""The intersection of supports: :math:`f = \min_i f_i`.
 
-    Its Lipschitz constant is at most the largest of theirs.
+    The Lipschitz constant of f is at most the largest of those of the networks.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ class Minimum(Combination):
 class Maximum(Combination):
     r"""The union of supports: :math:`f = \max_i f_i`.
 
-    Its Lipschitz constant is at most the largest of theirs.
+    The Lipschitz constant of f is at most the largest of those of the networks.
 
     Parameters
     ----------

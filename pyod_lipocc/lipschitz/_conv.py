@@ -1,9 +1,8 @@
 """Convolutions whose operator norm is at most 1 by construction, and proven so for their weights.
 
 Both kinds keep the weights themselves on the Stiefel manifold, under the same optimisers as
-`OrthogonalLinear`, and build the kernel from them in each forward pass, inside the graph. Only
-`frozen` holds a kernel, for as long as its context lasts: nothing else is cached, so
-nothing is stale.
+`OrthogonalLinear`. They build the kernel from the weights in each forward pass, inside the graph.
+Only `frozen` holds a kernel, while its context lasts. Nothing else is cached, so nothing is stale.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pyod_lipocc._checks import check_integer
 from pyod_lipocc.lipschitz._arithmetic import product
 from pyod_lipocc.lipschitz._kernels import is_tracing, is_transformed, patch_product
 from pyod_lipocc.lipschitz._norms import spectral_norm
@@ -24,14 +24,6 @@ __all__ = ["OrthogonalConv2d", "ReshapedConv2d"]
 
 _FEW_CHANNELS = 3
 _LARGEST_KERNEL = 7
-
-
-def _check_int(name: str, value: int, low: int, high: int | None = None) -> None:
-    """Refuse what is not an int of the range."""
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    if not is_int or value < low or (high is not None and value > high):
-        accepted = f">= {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} must be an int {accepted}, got {value!r}")
 
 
 def _check_padding_mode(padding_mode: str) -> None:
@@ -61,10 +53,10 @@ class _Conv2d(nn.Module, ABC):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        _check_int("in_channels", in_channels, 1)
-        _check_int("out_channels", out_channels, 1)
-        _check_int("kernel_size", kernel_size, 1, _LARGEST_KERNEL)
-        _check_int("stride", stride, 1, 2)
+        check_integer("in_channels", in_channels, 1)
+        check_integer("out_channels", out_channels, 1)
+        check_integer("kernel_size", kernel_size, 1, _LARGEST_KERNEL)
+        check_integer("stride", stride, 1, 2)
         _check_padding_mode(padding_mode)
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -76,7 +68,7 @@ class _Conv2d(nn.Module, ABC):
 
     @torch.no_grad()
     def hold(self) -> None:
-        """Build the kernel once and use it until `release`; the weights must not change."""
+        """Build the kernel once and use it until `release`. The weights must not change."""
         self._held = self.kernel()
 
     def release(self) -> None:
@@ -118,13 +110,13 @@ class _Conv2d(nn.Module, ABC):
 
     @torch.no_grad()
     def polish(self) -> None:
-        """Remove the rounding that training left: retract the weights in their own precision."""
+        """Retract the weights in their present precision: removes the rounding of training."""
         for weight in self.stiefel_weights():
             weight.copy_(retract(weight))
 
     @torch.no_grad()
     def fold(self) -> nn.Module:
-        """Return torch's convolution with this kernel; this layer where torch's pads otherwise."""
+        """Return torch's convolution with this kernel, or this layer if torch's pads otherwise."""
         same = self.stride == 1 or self.padding_mode == "zeros"
         if self.kernel_size % 2 == 0 or not same:
             return self
@@ -149,7 +141,7 @@ class _Conv2d(nn.Module, ABC):
         return plain
 
     def extra_repr(self) -> str:
-        """Channels, kernel and what differs from the defaults, as `torch.nn.Conv2d` prints them."""
+        """Channels, kernel and options other than the defaults, as `torch.nn.Conv2d` has them."""
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
         if self.stride != 1:
             parts.append(f"stride={self.stride}")
@@ -163,11 +155,12 @@ class ReshapedConv2d(_Conv2d):
 
     The kernel, reshaped to W of shape (c_out, c_in k k), lies on the Stiefel manifold. The output
     is W applied to each patch of the image. A pixel is in at most :math:`\lceil k/s \rceil^2`
-    patches, so the squared norms of the patches sum to at most that many times the squared norm of
-    the image: for zero padding at every size, and for circular padding where the stride divides
-    it. W divided by :math:`\lceil k/s \rceil`, 3 for a 3x3 kernel, is therefore 1-Lipschitz.
+    patches: under zero padding at every size of the image, under circular padding where the stride
+    divides it. The squared norms of the patches thus sum to at most that many times the squared
+    norm of the image. W divided by :math:`\lceil k/s \rceil`, 3 for a 3x3 kernel, is therefore
+    1-Lipschitz.
 
-    The singular values are not 1: white noise shrinks to about a third in a 3x3 layer, where
+    The singular values are not 1. White noise shrinks to about a third in a 3x3 layer;
     `OrthogonalConv2d` preserves its norm.
 
     Parameters
@@ -234,7 +227,7 @@ class ReshapedConv2d(_Conv2d):
 
     @property
     def overlap(self) -> int:
-        """Corrective constant: a pixel is in at most its square of patches."""
+        """Corrective constant: a pixel is in at most `overlap` ** 2 patches."""
         return -(-self.kernel_size // self.stride)
 
     def kernel(self) -> Tensor:
@@ -250,8 +243,8 @@ class ReshapedConv2d(_Conv2d):
     def lipschitz_bound(self) -> float:
         """Return an upper bound of the operator norm for every image size, rounding included.
 
-        The smaller of two proven bounds: that of the patches, and `functional.convolution_bound`,
-        usually well below 1.
+        The smaller of two proven bounds: by patches, and by `functional.convolution_bound`, which
+        is usually well below 1.
         """
         kernel = self.kernel()
         patches = product(self.overlap, spectral_norm(kernel.flatten(1)))
@@ -262,11 +255,11 @@ class OrthogonalConv2d(_Conv2d):
     r"""A truly orthogonal convolution: all its singular values are 1 under circular padding.
 
     The kernel is a product of convolutions (BCOP, and AOC where strided). For an orthogonal
-    projector P the filter :math:`P + (I - P) z` of two taps is unitary at every frequency z; k - s
-    of them in each direction make a kernel of k - s + 1 taps a side. The last factor is an
-    orthogonal matrix W applied to each s x s window, a pixel for s = 1: together k taps a side.
-    Each projector is :math:`P = U U^\top` with U of shape (c, c // 2) on the Stiefel manifold, as W
-    is.
+    projector P the filter :math:`P + (I - P) z` of two taps is unitary at every frequency z. k - s
+    filters in each direction make a kernel of k - s + 1 taps a side. The last factor applies an
+    orthogonal matrix W to each s x s window, a pixel for s = 1: the kernel has k taps a side. Each
+    projector is :math:`P = U U^\top` with U of shape (c, c // 2). U and W lie on the Stiefel
+    manifold.
 
     With :math:`c_{out} \le s^2 c_{in}` the map has orthonormal rows, otherwise orthonormal columns.
     Zero padding restricts the map to some inputs and outputs: its norm is still at most 1.
@@ -292,8 +285,8 @@ class OrthogonalConv2d(_Conv2d):
     weight : Parameter of shape (out_channels, c * stride**2)
         W, with c = max(in_channels, out_channels // stride**2), or in_channels where k = s.
     projectors : Parameter of shape (2 * (kernel_size - stride), c, c // 2) or None
-        The U of the vertical and horizontal filters in turn. None where c = 1, for which the only
-        orthogonal filters are shifts, and where k = s.
+        The U of the vertical and horizontal filters in turn. None where k = s, and where c = 1:
+        the only orthogonal filters of one channel are shifts.
     bias : Parameter of shape (out_channels,) or None
 
     Raises
@@ -379,7 +372,7 @@ class OrthogonalConv2d(_Conv2d):
     def lipschitz_bound(self) -> float:
         """Return an upper bound of the operator norm for every image size, rounding included.
 
-        `functional.convolution_bound` of the kernel as computed.
+        It is `functional.convolution_bound` of the kernel as computed.
         """
         return convolution_bound(self.kernel(), self.stride)
 

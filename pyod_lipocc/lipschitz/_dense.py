@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pyod_lipocc._checks import check_integer
 from pyod_lipocc.lipschitz._norms import spectral_norm
 from pyod_lipocc.stiefel import retract, sample_stiefel
 from pyod_lipocc.stiefel._gradients import linear
@@ -17,14 +18,14 @@ __all__ = ["OrthogonalLinear"]
 class OrthogonalLinear(nn.Module):
     r"""Affine map :math:`x \mapsto W x + b` with orthonormal rows or columns.
 
-    :math:`W W^\top = I` where `out_features` <= `in_features` (a unit vector for a single output,
-    the paper's last layer), :math:`W^\top W = I` otherwise. All singular values of W are 1: the map
-    is 1-Lipschitz in the l2 norm, up to the rounding of the weights (1e-6 in float32, 1e-15 in
-    float64).
+    :math:`W W^\top = I` where `out_features` <= `in_features`, :math:`W^\top W = I` otherwise. W is
+    a unit vector for a single output, the paper's last layer. All singular values of W are 1, up to
+    the rounding of the weights (1e-6 in float32, 1e-15 in float64): the map is 1-Lipschitz in the
+    l2 norm.
 
-    The weight is stored as it is used: no re-parametrisation stands between it and the forward
-    pass. It stays on the manifold under `stiefel.StiefelAdam` or `stiefel.StiefelRMSprop`, which
-    `parameter_groups` prepares.
+    The weight is stored as it is used, without a re-parametrisation before the forward pass. It
+    stays on the manifold under `stiefel.StiefelAdam` or `stiefel.StiefelRMSprop`, given the groups
+    of `parameter_groups`.
 
     Parameters
     ----------
@@ -57,9 +58,8 @@ class OrthogonalLinear(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        for name, width in {"in_features": in_features, "out_features": out_features}.items():
-            if width < 1:
-                raise ValueError(f"{name} must be an int >= 1, got {width!r}")
+        check_integer("in_features", in_features, 1)
+        check_integer("out_features", out_features, 1)
         self.in_features = in_features
         self.out_features = out_features
         self.weight = nn.Parameter(sample_stiefel(out_features, in_features, generator=generator))
@@ -75,7 +75,7 @@ class OrthogonalLinear(nn.Module):
 
     @torch.no_grad()
     def polish(self) -> None:
-        """Remove the rounding that training left: retract the weight in its present precision."""
+        """Retract the weight in its present precision: removes the rounding of training."""
         self.weight.copy_(retract(self.weight))
 
     @torch.no_grad()

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pyod_lipocc._checks import check_number
+
 __all__ = ["GaussianBlur"]
 
 
@@ -26,8 +28,8 @@ def _blurring_matrix(side: int, sigma: float) -> Tensor:
 class GaussianBlur(nn.Module):
     r"""Gaussian blur of flattened images: fixed, linear, of operator norm at most 1.
 
-    Along each axis the kernel is not negative and sums to 1, so by Young's inequality :math:`\|k *
-    x\|_2 \le \|k\|_1 \|x\|_2 = \|x\|_2`, with zeros beyond the border.
+    Along each axis the kernel k is not negative and sums to 1. By Young's inequality, with zeros
+    beyond the border, :math:`\|k * x\|_2 \le \|k\|_1 \|x\|_2 = \|x\|_2`.
 
     Parameters
     ----------
@@ -59,8 +61,7 @@ class GaussianBlur(nn.Module):
 
     def __init__(self, image_shape: Sequence[int], sigma: float) -> None:
         super().__init__()
-        if not 0 < sigma < math.inf:
-            raise ValueError(f"sigma must be a finite float > 0, got {sigma!r}")
+        check_number("sigma", sigma, "> 0", lambda sigma: sigma > 0)
         self.image_shape = tuple(int(side) for side in image_shape)
         self.sigma = float(sigma)
         height, width = self.image_shape[-2:]

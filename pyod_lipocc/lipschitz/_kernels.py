@@ -1,6 +1,6 @@
-"""Forms of a layer that are several times faster on a CPU than torch's, with their gradients.
+"""Operations that are several times faster on a CPU than torch's, with their gradients.
 
-They are of eager mode: what torch records or transforms, it must see as operations of its own.
+They run in eager mode only: torch records and transforms nothing but operations of its own.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-_BLOCK = 2**18  # numbers that stay in the cache
-_JIT: Any = torch.jit  # it declares neither its names nor their types
+_BLOCK = 2**18  # so many numbers stay in the cache
+_JIT: Any = torch.jit  # which declares neither names nor types
 
 
 def is_tracing() -> bool:
-    """Tell whether `torch.jit.trace` records, to which sizes are tensors that decide nothing."""
+    """Tell whether `torch.jit.trace` records: sizes are then tensors and must decide nothing."""
     return bool(_JIT.is_tracing())
 
 
 def is_transformed(*tensors: Tensor | None) -> bool:
-    """Tell whether torch traces, exports or compiles, or transforms what is computed of tensors.
+    """Tell whether torch traces, exports, compiles or transforms a computation with the tensors.
 
-    Neither their numbers nor how many rows they have may then decide what is computed.
+    The computation must then depend neither on their numbers nor on their number of rows.
     """
     return (
         torch.compiler.is_compiling()
@@ -35,26 +35,26 @@ def is_transformed(*tensors: Tensor | None) -> bool:
 
 
 def _is_wrapped(x: Tensor) -> bool:
-    """Tell whether `torch.func` transforms what is computed of a tensor."""
+    """Tell whether `torch.func` transforms computations with a tensor."""
     if hasattr(torch.func, "debug_unwrap"):
         return torch.func.debug_unwrap(x) is not x
     return torch._C._functorch.is_functorch_wrapped_tensor(x)  # before torch 2.7
 
 
 def _is_dual(x: Tensor) -> bool:
-    """Tell whether a tensor carries a tangent: torch differentiates forward."""
+    """Tell whether a tensor carries a tangent, for torch's forward differentiation."""
     unpack_dual: Callable[[Tensor], forward_ad.UnpackedDualTensor] = forward_ad.unpack_dual
     return unpack_dual(x).tangent is not None
 
 
 def halves(x: Tensor, dim: int) -> tuple[Tensor, ...]:
-    """First half, second half, and the last where the number is odd."""
+    """Return the first half, the second half, and the last feature if their number is odd."""
     half = x.shape[dim] // 2
     return torch.split(x, [half, half, x.shape[dim] - 2 * half], dim)
 
 
 class _MaxMin(torch.autograd.Function):
-    """Larger and smaller of each pair, exactly; the gradient is exchanged where the pair was."""
+    """Larger and smaller of each pair, exactly; an exchanged pair exchanges its gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
@@ -79,11 +79,11 @@ class _MaxMin(torch.autograd.Function):
 
 
 class _NumpySort(torch.autograd.Function):
-    """Sort by numpy, several times faster than torch on a CPU; sorts any dimension where it lies.
+    """Sort any dimension by numpy, several times faster than torch on a CPU.
 
-    The result of sorting the channels of images is in torch's memory format "channels last", in
-    which the next convolution works on it. Rows are sorted some at a time, and their order kept in
-    the narrowest integers: what numpy returns would take twice the memory of the images.
+    Sorted channels of images are in torch's memory format "channels last", which suits the next
+    convolution. Rows are sorted some at a time, and their order is kept in the narrowest integers:
+    numpy's own would take twice the memory of the images.
     """
 
     @staticmethod
@@ -109,7 +109,7 @@ class _NumpySort(torch.autograd.Function):
 
 
 def _reordered(x: Tensor, order: Tensor, dim: int, back: bool) -> Tensor:
-    """Put features in an order that was kept, or back where they were before it."""
+    """Put features in the order given, or back into the order before it."""
     if not is_transformed(x):
         return _reorder(x, order, dim, back)
     rows, places = x.movedim(dim, -1), order.long()
@@ -119,7 +119,7 @@ def _reordered(x: Tensor, order: Tensor, dim: int, back: bool) -> Tensor:
 
 
 class _Reordering(torch.autograd.Function):
-    """What `_reordered` says, some rows at a time."""
+    """`_reordered` of eager mode, some rows at a time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, dim: int, back: bool) -> Tensor:
@@ -184,8 +184,8 @@ def windows(x: Tensor, window: int) -> Tensor:
 class _PatchProduct(torch.autograd.Function):
     """Convolution of few channels as a matrix product over its patches.
 
-    oneDNN computes on 16 channels what has one: its gradient in the image takes seven times as
-    long. The result is in torch's memory format "channels last", in which channels are sorted.
+    oneDNN pads one channel to 16: the gradient by the image takes seven times as long there. The
+    result is in torch's memory format "channels last", which suits the sorting of channels.
     """
 
     @staticmethod

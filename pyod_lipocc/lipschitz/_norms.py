@@ -53,7 +53,7 @@ def largest_frobenius_norm(matrices: Tensor) -> float:
 def _largest_frobenius(matrices: Tensor) -> float:
     """Bound the Frobenius norm of every matrix of a batch whose entries do not overflow."""
     norm = torch.linalg.vector_norm(matrices, dim=(-2, -1)).max().item()
-    # Squares that underflow add less than the last term to the norm of fewer than 2**200 entries.
+    # The last term exceeds the loss by squares that underflow, for fewer than 2**200 entries.
     n_entries = math.prod(matrices.shape[-2:])
     return total(product(norm, 1 + gamma(4 * n_entries + 4)), 2.0**-400)
 
@@ -62,8 +62,8 @@ def _eigenvalue_bound(hermitian: Tensor) -> float:
     r"""Bound the largest eigenvalue of every matrix H of a batch.
 
     For every number c and matrix L, :math:`cI - H = L L^* - R` defines R, and so
-    :math:`H \preceq (c + \|R\|_F) I`. A Cholesky factor of cI - H makes R small where c is a little
-    more than the eigenvalue; where there is none L = 0 is taken.
+    :math:`H \preceq (c + \|R\|_F) I`. With c a little above the eigenvalue, a Cholesky factor L of
+    cI - H makes R small. Without a Cholesky factor, L is 0.
     """
     n = hermitian.shape[-1]
     guess = torch.linalg.eigvalsh(hermitian)
@@ -113,9 +113,9 @@ def orthonormality_defect(basis: Tensor) -> float:
 def subspace_norm(basis: Tensor, shrinkage: Tensor) -> float:
     r"""Bound the norm of :math:`I - U^\top D U`, D diagonal, for every U and D of a batch.
 
-    With :math:`\sigma` the norm of U its eigenvalues lie between :math:`1 - \max(D, 0)\,\sigma^2`
-    and :math:`1 + \max(-D, 0)\,\sigma^2`: the bound is 1 for any U of norm at most
-    :math:`\sqrt 2` and D in [0, 1], orthonormal or not.
+    Let :math:`\sigma` be the norm of U. The eigenvalues lie between
+    :math:`1 - \max(D, 0)\,\sigma^2` and :math:`1 + \max(-D, 0)\,\sigma^2`. The bound is therefore 1
+    for D in [0, 1] and any U of norm at most :math:`\sqrt 2`, orthonormal or not.
 
     Parameters
     ----------
@@ -139,9 +139,12 @@ def subspace_norm(basis: Tensor, shrinkage: Tensor) -> float:
 def convolution_norm(kernel: Tensor) -> float:
     """Bound the norm of a convolution of stride 1 with square kernel (c_out, c_in, m, m).
 
-    The smallest of three bounds: from its autocorrelation, tight for orthogonal convolutions; where
-    that is not tight, from its transfer matrices on a grid of frequencies, see
-    `functional.convolution_bound`; and the sum of the norms of its taps, tight for blurs.
+    The smallest of three bounds is returned:
+
+    - from the autocorrelation, tight for orthogonal convolutions;
+    - where the first is not tight, from the transfer matrices on a grid of frequencies, see
+      `functional.convolution_bound`;
+    - the sum of the norms of the taps, tight for blurs.
     """
     unit, scale = _to_unit_scale(kernel)
     if scale == 0 or not math.isfinite(scale):
@@ -149,7 +152,7 @@ def convolution_norm(kernel: Tensor) -> float:
     square, slack = _autocorrelation_bound(unit)
     if slack > _TIGHT * square:
         square = min(square, _grid_bound(unit))
-    # Each tap is a shift of the image and a matrix: Young's inequality.
+    # Young's inequality: a tap shifts the image and multiplies it by a matrix.
     taps = total(*map(spectral_norm, unit.flatten(2).unbind(-1)))
     return product(min(root(square), taps), scale)
 
@@ -160,11 +163,11 @@ def _taps_norm(kernel: Tensor) -> float:
 
 
 def _autocorrelation_bound(kernel: Tensor) -> tuple[float, float]:
-    r"""Bound the squared norm by its distance from a multiple of an orthogonal convolution.
+    r"""Bound the squared norm, tightly for multiples of orthogonal convolutions.
 
-    :math:`K K^*` (or :math:`K^* K`, the smaller) is the convolution with the autocorrelation C of
-    the kernel, so :math:`\|K\|^2 \le c + \|C_0 - cI\|_F + \sum_{\delta \ne 0} \|C_\delta\|_F`.
-    Returns that and its part beyond c.
+    The smaller of :math:`K K^*` and :math:`K^* K` is the convolution with the autocorrelation C of
+    the kernel: :math:`\|K\|^2 \le c + \|C_0 - cI\|_F + \sum_{\delta \ne 0} \|C_\delta\|_F`.
+    Returns this bound and its part beyond c.
     """
     taps = kernel.shape[-1]
     rows = kernel if kernel.shape[0] <= kernel.shape[1] else kernel.transpose(0, 1).contiguous()
@@ -186,10 +189,10 @@ def _grid_bound(kernel: Tensor) -> float:
     angles = 2 * math.pi / n_frequencies * torch.arange(n_frequencies, dtype=torch.float64)
     roots = torch.complex(angles.cos(), -angles.sin())
     flat = kernel.flatten(2).permute(2, 0, 1).flatten(1).to(roots.dtype)
-    # Entrywise the error is at most this factor times the sum of the taps' absolute values.
+    # Each entry is off by at most this factor times the sum of the taps' absolute values.
     error = product(2.0, total(gamma(4 * taps * taps + 4), _TWIDDLE), _taps_norm(kernel))
     square = 0.0
-    # Half of the frequencies are conjugates of the others: the same singular values.
+    # The other half of the frequencies are conjugates, with the same singular values.
     for column in range(n_frequencies // 2 + 1):
         exponents = (k[:, None, None] * t[:, None] + column * t) % n_frequencies
         transfer = (roots[exponents].flatten(1) @ flat).reshape(-1, *kernel.shape[:2])

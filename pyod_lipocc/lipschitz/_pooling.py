@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pyod_lipocc._checks import check_integer
 from pyod_lipocc.lipschitz.functional import (
     global_l2_norm_pool,
     invertible_downsampling,
@@ -15,12 +16,11 @@ __all__ = ["GlobalL2NormPool2d", "InvertibleDownsampling2d", "L2NormPool2d", "Sc
 
 
 class _Windowed(nn.Module):
-    """A map of disjoint square windows, which have one size."""
+    """A map of disjoint square windows of one size."""
 
     def __init__(self, window: int = 2) -> None:
         super().__init__()
-        if isinstance(window, bool) or not isinstance(window, int) or window < 1:
-            raise ValueError(f"window must be an int >= 1, got {window!r}")
+        check_integer("window", window, 1)
         self.window = window
 
     def extra_repr(self) -> str:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from pyod_lipocc._checks import check_integer
 from pyod_lipocc.lipschitz._kernels import is_tracing, is_transformed
 from pyod_lipocc.stiefel import retract, sample_stiefel
 
 __all__ = ["NearestSubspace"]
 
 _GROUPS = (8, 4, 2)
-_FEW = 64  # torch's topk takes a fraction of the time where k is at most the row's length over this
-_MANY = 2048  # points among which single precision looks first
-_SPARE = 3  # candidates beyond those that are asked for
-_BLOCK = 2**19  # heights at a time, so that they stay in the cache
+_FEW = 64  # torch's topk is several times faster for k at most the length of a row over 64
+_MANY = 2048  # from so many points on, single precision looks first
+_SPARE = 3  # candidates beyond those asked for
+_BLOCK = 2**19  # so many heights stay in the cache
 
 
 def _smallest(values: Tensor, k: int) -> Tensor:
-    """Return where the k smallest values of each row are, in ascending order, shape (n, k).
+    """Return the places of the k smallest values of each row, in ascending order, shape (n, k).
 
-    They are in the k groups of least minimum, which one pass over a long row finds; torch's topk
-    takes several times as long.
+    The k smallest values are in the k groups of least minimum. One pass over a long row finds these
+    groups, several times faster than torch's topk.
     """
     n, K = values.shape
     sizes = [] if is_tracing() else [size for size in _GROUPS if K // size >= _FEW * k]
@@ -40,13 +39,13 @@ def _smallest(values: Tensor, k: int) -> Tensor:
 
 
 def _squared_distances(rows: Tensor, centers: Tensor, squares: Tensor) -> Tensor:
-    """Squared distances, shape (n, K), to centres with squared lengths `squares`, by products."""
+    """Return squared distances, shape (n, K), to centres of the squared lengths given."""
     squared = torch.addmm(squares, rows, centers.T, alpha=-2)
     return squared.add_((rows * rows).sum(1, keepdim=True))
 
 
 def _single_precision_is_single() -> bool:
-    """Tell whether matrix products of float32 are so computed, not in bfloat16 or TF32."""
+    """Tell whether matrix products of float32 are computed in float32, not in bfloat16 or TF32."""
     setting = getattr(torch.backends.mkldnn, "matmul", None)
     if setting is None:  # before torch 2.9
         return torch.get_float32_matmul_precision() == "highest"
@@ -63,13 +62,17 @@ class NearestSubspace(nn.Module):
     :math:`U_k` has q orthonormal rows and :math:`s_k \in [0, 1]^q`, so that :math:`\|A_k\| \le 1`:
     :math:`A_k` shrinks the directions of a subspace and keeps its complement. agg is the mean of
     the j smallest, the minimum for j = 1: its partial derivatives are not negative and sum to 1. f
-    is therefore 1-Lipschitz in the l2 norm for all values of its parameters. With j = 1 its
-    gradient is a unit vector almost everywhere where s is 0 or q is 0: f is then a signed distance
-    function by construction.
+    is therefore 1-Lipschitz in the l2 norm for all values of its parameters. With j = 1, and s = 0
+    or q = 0, the gradient of f is a unit vector almost everywhere: f is a signed distance function
+    by construction.
 
-    One family: K = 1 is a capped Mahalanobis distance (with s = 0 the residual of PCA); all rows as
-    centres and q = 0 are nearest neighbours, K > 1 and q > 0 are K-subspaces. :math:`b - c_k` is
-    the radius of a component: f is positive in a union of tubes.
+    The family holds
+
+    - a capped Mahalanobis distance for K = 1, the residual of PCA if s = 0 too;
+    - nearest neighbours, with all rows as centres and q = 0;
+    - K-subspaces, for K > 1 and q > 0.
+
+    :math:`b - c_k` is the radius of a component: f is positive in a union of tubes.
 
     Parameters
     ----------
@@ -82,8 +85,8 @@ class NearestSubspace(nn.Module):
     n_nearest : int, default=1
         j, from 1 to K.
     leave_one_out : bool, default=False
-        In training mode the component of least height is passed over, for the next j: where rows
-        themselves are the centres, none is its own evidence. Needs K > j.
+        In training mode the component of least height is passed over, and the next j count. Where
+        the rows themselves are the centres, no row is its own evidence. Needs K > j.
     generator : torch.Generator, optional
         Draws centres and subspaces; None uses torch's global generator.
 
@@ -94,9 +97,9 @@ class NearestSubspace(nn.Module):
     basis : Parameter of shape (K, q, d)
         U, orthonormal rows in each component.
     contraction : Parameter of shape (K, q)
-        s; values outside [0, 1] act as the nearer end.
+        s. A value outside [0, 1] acts as the nearer end.
     offset : Parameter of shape (K,)
-        c: a component with a large offset is switched off.
+        c. A large offset switches a component off.
     bias : Parameter of shape ()
         b.
 
@@ -119,14 +122,10 @@ class NearestSubspace(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        for name, value, low, high in (
-            ("n_features", n_features, 1, math.inf),
-            ("n_components", n_components, 1, math.inf),
-            ("n_directions", n_directions, 0, n_features),
-            ("n_nearest", n_nearest, 1, n_components - leave_one_out),
-        ):
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be an int from {low} to {high}, got {value!r}")
+        check_integer("n_features", n_features, 1)
+        check_integer("n_components", n_components, 1)
+        check_integer("n_directions", n_directions, 0, n_features)
+        check_integer("n_nearest", n_nearest, 1, n_components - leave_one_out)
         self.n_nearest = n_nearest
         self.leave_one_out = leave_one_out
         subspaces = [
@@ -153,12 +152,12 @@ class NearestSubspace(nn.Module):
             parameter.copy_(value)
 
     def _sizes(self) -> tuple[int, int, int]:
-        """Return K, q and d as numbers: where `torch.jit` traces, those of a shape are tensors."""
+        """Return K, q and d as numbers: in a shape, `torch.jit` would trace tensors."""
         K = torch.numel(self.offset)
         return K, torch.numel(self.contraction) // K, torch.numel(self.centers) // K
 
     def shrinkage(self) -> Tensor:
-        """Return 1 - s, clipped to [0, 1]; the gradient passes as if it were not clipped."""
+        """Return 1 - s, clipped to [0, 1]. The gradient ignores the clipping."""
         inside = self.contraction.detach().clamp(0, 1)
         return 1 - (inside + (self.contraction - self.contraction.detach()))
 
@@ -172,8 +171,8 @@ class NearestSubspace(nn.Module):
     def nearest(self, x: Tensor, coordinates: Tensor) -> Tensor:
         """Return the j components of least height for each row, shape (n, j).
 
-        Matrix products find them; their cancellation may confuse components of nearly the same
-        height, and no others.
+        Matrix products find them. By cancellation, only components of nearly the same height may
+        be confused.
         """
         skipped = int(self.leave_one_out and self.training)
         k = self.n_nearest + skipped
@@ -187,15 +186,15 @@ class NearestSubspace(nn.Module):
         return found[:, skipped:]
 
     def _screens(self, x: Tensor, k: int) -> bool:
-        """Tell whether single precision helps to choose, and is what it says."""
+        """Tell whether products in single precision help to choose, and torch computes such."""
         K, q, d = self._sizes()
-        # comparing the candidates, number by number, must cost little
+        # The comparison of the candidates, number by number, must cost little.
         helps = not q and max(_MANY, (k + _SPARE) * d) <= K
         plain = x.is_cpu and not is_transformed(x, self.centers, self.offset)
         return helps and x.dtype == torch.float64 and plain and _single_precision_is_single()
 
     def _by_squares(self, x: Tensor, coordinates: Tensor, k: int) -> Tensor:
-        """Return the k components of least height, computed from squares."""
+        """Return the k components of least height, from squared lengths."""
         squares = (self.centers * self.centers).sum(1)
         kept = self.contraction.clamp(0, 1)
         _, q, _ = self._sizes()
@@ -208,13 +207,14 @@ class NearestSubspace(nn.Module):
         return torch.cat(found)
 
     def _screened(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        r"""Return the k points of least height, by single precision, and where that is certain.
+        r"""Return the k points of least height, and the rows whose choice is certain.
 
-        With unit roundoff u and :math:`w = \|x\| + \max_k \|\mu_k\|`, squared distances in
-        single precision are off by at most :math:`e = (d + 6)\, u\, w^2`, distances by
-        :math:`\sqrt e`, and those of at least r by :math:`e / r`. A few candidates more than k are
-        compared in double precision. The k best of them are certain if the last candidate, and with
-        it all others, would be higher whatever its error.
+        Let u be the unit roundoff of single precision and
+        :math:`w = \|x\| + \max_k \|\mu_k\|`. Squared distances in single precision are off by at
+        most :math:`e = (d + 6)\, u\, w^2`, distances by :math:`\sqrt e`, distances of at least r by
+        :math:`e / r`. Single precision proposes a few candidates more than k, double precision
+        compares them. The k best are certain if the last candidate, whatever its error, is higher:
+        all points that are no candidates are then higher as well.
         """
         single = torch.finfo(torch.float32)
         lengths = torch.linalg.vector_norm(self.centers, dim=1)
@@ -239,13 +239,13 @@ class NearestSubspace(nn.Module):
         return torch.cat(chosen), certain
 
     def _blocks(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        """Split n rows so that the heights of a block stay in the cache."""
+        """Split rows so that the heights of a block stay in the cache."""
         if is_transformed(tensor):
             return (tensor,)
         return torch.split(tensor, max(_BLOCK // len(self.centers), 1))
 
     def heights(self, x: Tensor, components: Tensor, coordinates: Tensor) -> Tensor:
-        """Return ||A_k (x - mu_k)|| + c_k of given components, by differences: no cancellation.
+        """Return ||A_k (x - mu_k)|| + c_k of given components, by differences that do not cancel.
 
         Parameters
         ----------
@@ -283,7 +283,7 @@ class NearestSubspace(nn.Module):
 
     @torch.no_grad()
     def polish(self) -> None:
-        """Remove the rounding that training left: retract the subspaces, clip the contractions."""
+        """Retract the subspaces and clip the contractions: removes the rounding of training."""
         if self.basis.shape[1]:
             self.basis.copy_(torch.stack([retract(rows) for rows in self.basis]))
         self.contraction.clamp_(0, 1)

@@ -1,4 +1,4 @@
-"""Pure tensor functions: sorting and pooling, 1-Lipschitz in the l2 norm; bounds of operators."""
+"""Pure functions of tensors: sorting and pooling, 1-Lipschitz in the l2 norm, and a bound."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _NUMPY_SORTS = (torch.float32, torch.float64)
 def group_sort2(x: Tensor, dim: int = -1) -> Tensor:
     r"""Sort pairs of features: the MaxMin or GroupSort2 activation.
 
-    Feature :math:`i` of the first half is paired with feature :math:`i` of the second half; the
+    Feature :math:`i` of the first half is paired with feature :math:`i` of the second half. The
     larger goes to the first half, the smaller to the second. The paper pairs neighbours,
-    :math:`(x_{2i}, x_{2i+1}) \mapsto [\min, \max]`: the same function up to a fixed permutation of
-    the features before and after, which an orthogonal layer absorbs, and several times cheaper on
-    contiguous halves.
+    :math:`(x_{2i}, x_{2i+1}) \mapsto [\min, \max]`. This is the same function up to a fixed
+    permutation of the features before and after, which an orthogonal layer absorbs. Contiguous
+    halves are several times cheaper.
 
     Parameters
     ----------
     x : Tensor of shape (..., d)
         With d odd the last feature has no partner and passes unchanged.
     dim : int, default=-1
-        Where the features are: 1 for the channels of images (n, c, h, w).
+        Dimension of the features: 1 for the channels of images (n, c, h, w).
 
     Returns
     -------
@@ -74,7 +74,7 @@ def full_sort(x: Tensor, dim: int = -1) -> Tensor:
     ----------
     x : Tensor of shape (..., d)
     dim : int, default=-1
-        Where the features are: 1 for the channels of images (n, c, h, w).
+        Dimension of the features: 1 for the channels of images (n, c, h, w).
 
     Returns
     -------
@@ -92,7 +92,7 @@ def full_sort(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def _root(squares: Tensor) -> Tensor:
-    """Square root whose gradient is 0, not infinite, where its argument underflows."""
+    """Return square roots whose gradient is 0, not infinite, where the squares underflow."""
     positive = squares > torch.finfo(squares.dtype).tiny
     return torch.where(positive, squares, 1.0).sqrt() * positive
 
@@ -225,24 +225,26 @@ def invertible_downsampling(x: Tensor, window: int = 2) -> Tensor:
 def convolution_bound(kernel: Tensor, stride: int = 1) -> float:
     r"""Bound the operator norm of a convolution for every image size and zero or circular padding.
 
-    With stride s the kernel is first rearranged into the kernel of the stride-1 convolution over
-    the :math:`s^2` phases of the image. On the infinite grid, the norm is the largest singular
-    value of the transfer matrix :math:`\hat K(\omega)` over all frequencies :math:`\omega`. A
-    circular convolution only sees some of these frequencies, and a zero-padded one is a compression
-    of the one on the infinite grid (of the circular one on the padded grid, too), so neither has a
-    larger norm.
+    With stride s the kernel is first rearranged into the kernel of a convolution of stride 1 over
+    the :math:`s^2` phases of the image. On the infinite grid, the norm of this convolution is the
+    largest singular value of the transfer matrix :math:`\hat K(\omega)` over all frequencies
+    :math:`\omega`. Finite images have no larger norm: a circular convolution sees only some of the
+    frequencies, and a zero-padded convolution is a compression of the infinite one. The smallest of
+    three bounds is returned.
 
-    An orthogonal convolution is told by its autocorrelation C, the kernel of :math:`K K^*` (or of
-    :math:`K^* K`, the smaller): the squared norm is at most
-    :math:`c + \|C_0 - cI\|_F + \sum_{\delta \ne 0} \|C_\delta\|_F`, with c the mean of the
-    diagonal of :math:`C_0`. For other kernels :math:`\hat K` is computed on a grid of N = 8 m
-    frequencies for m taps a side. Between the grid's points, for every unit u,
-    :math:`\|\hat K(\omega) u\|^2 - c` (with the adjoint of :math:`\hat K` where c_out <= c_in) is a
-    real trigonometric polynomial of degree d = m - 1 in each coordinate. Such a polynomial is at
-    most :math:`\cos(\pi d / N)^{-2}` times its largest absolute value on the grid (M. Riesz;
-    Ehlich & Zeller 1964). With :math:`2c` the largest squared singular value on the grid, the
-    squared norm is at most :math:`c + c \cos(\pi d / N)^{-2}`: a few per cent too large at most.
-    The sum of the norms of the taps is a bound, too, and exact for a blur.
+    *Autocorrelation*, tight for orthogonal convolutions. Let C be the kernel of the smaller of
+    :math:`K K^*` and :math:`K^* K`, and c the mean of the diagonal of :math:`C_0`. The squared norm
+    is at most :math:`c + \|C_0 - cI\|_F + \sum_{\delta \ne 0} \|C_\delta\|_F`.
+
+    *Grid of frequencies*, a few per cent too large at most. :math:`\hat K`, or its adjoint where
+    c_out <= c_in, is computed at N = 8 m frequencies in each direction, for m taps a side. For
+    every unit u and every c, :math:`\|\hat K(\omega) u\|^2 - c` is a real trigonometric polynomial
+    of degree d = m - 1 in each coordinate. Everywhere, such a polynomial is at most
+    :math:`\cos(\pi d / N)^{-2}` times its largest absolute value on the grid (M. Riesz; Ehlich &
+    Zeller 1964). Let :math:`2c` be the largest squared singular value on the grid. The squared norm
+    is at most :math:`c + c \cos(\pi d / N)^{-2}`.
+
+    *Taps*, exact for a blur. The norm is at most the sum of the norms of the taps.
 
     Parameters
     ----------
@@ -254,8 +256,8 @@ def convolution_bound(kernel: Tensor, stride: int = 1) -> float:
     Returns
     -------
     bound : float
-        Proven, all rounding included, for the kernel given: 1e-10 too large for an orthogonal one
-        of 128 channels. The power method, a lower bound, has no part in it.
+        Proven for the kernel given, all rounding included. For an orthogonal kernel of 128
+        channels it is 1e-10 too large.
 
     Examples
     --------

@@ -98,5 +98,5 @@ def test_printed_form():
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.inf, math.nan])
 def test_sigma_is_positive_and_finite(sigma):
-    with pytest.raises(ValueError, match=r"sigma must be a finite float > 0, got "):
+    with pytest.raises(ValueError, match=r"sigma must be a finite number > 0, got "):
         GaussianBlur((4, 4), sigma)

@@ -311,8 +311,8 @@ def test_no_rows():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        ((0, 1), {}, "n_features must be an int from 1 to inf, got 0"),
-        ((2, 0), {}, "n_components must be an int from 1 to inf, got 0"),
+        ((0, 1), {}, "n_features must be an int >= 1, got 0"),
+        ((2, 0), {}, "n_components must be an int >= 1, got 0"),
         ((2, 1, 3), {}, "n_directions must be an int from 0 to 2, got 3"),
         ((2, 1, -1), {}, "n_directions must be an int from 0 to 2, got -1"),
         ((2, 3), {"n_nearest": 4}, "n_nearest must be an int from 1 to 3, got 4"),
