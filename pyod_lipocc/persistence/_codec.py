@@ -138,7 +138,8 @@ class Encoder:
         order = sorted(range(tensor.ndim), key=lambda axis: -tensor.stride()[axis])
         while path in self.tensors:  # names of a dict may hold dots too
             path += "+"
-        self.tensors[path] = tensor.permute(order).cpu().contiguous().clone()
+        copied = tensor.permute(order).cpu().clone(memory_format=torch.contiguous_format)
+        self.tensors[path] = copied
         return {"name": path} if order == [*range(tensor.ndim)] else {"name": path, "order": order}
 
     def _array(self, array: np.ndarray, path: str) -> dict[str, Any]:
