@@ -1,16 +1,19 @@
-r"""What is proven of a score: how fast it moves, how far rounding shifts it, which ball is safe.
+r"""Proofs about a score: how fast it moves, how far rounding shifts it, which ball is safe.
 
 Let s be the score in exact arithmetic, with the weights as stored, and :math:`\hat s` the score as
-computed. A `Certificate` holds numbers such that for all rows x and x'
+computed. A `Certificate` holds numbers L, a and b such that for all rows x and x'
 
 .. math:: |s(x) - s(x')| \le L \|x - x'\|_2, \qquad |\hat s(x) - s(x)| \le a + b \|z(x)\|_2
 
-with :math:`z = (x - location) / scale`. Both rest on the weights alone and hold for every batch
-size, number of threads and order of summation. They are proven under these assumptions: IEEE
-arithmetic rounded to nearest (underflow may be gradual or flushed to zero); sums of products
-computed as such, in the precision of the weights (no Winograd or FFT convolutions, no TF32, no
-autocast), which is how torch computes in float64; no overflow; tanh and sigmoid accurate to 8 units
-in the last place; kernels that a layer computes from its weights with the same bits each time.
+with :math:`z = (x - location) / scale`. Both bounds rest on the weights alone and hold for every
+batch size, number of threads and order of summation. They are proven under these assumptions:
+
+- The arithmetic is that of IEEE, rounded to nearest. Underflow may be gradual or flushed to zero.
+- Sums of products are computed as such, in the precision of the weights: without Winograd or FFT
+  convolutions, TF32 and autocast. This is how torch computes in float64.
+- Nothing overflows.
+- tanh and sigmoid are accurate to 8 units in the last place.
+- A layer that computes a kernel from its weights gets the same bits each time.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ _TINY = 2.0**-400
 
 @dataclass(frozen=True)
 class Certificate:
-    r"""What is proven of the score :math:`margin - unit \cdot f(z(x))` and of labels made of it.
+    r"""Bounds proven of the score :math:`margin - unit \cdot f(z(x))`, and of labels by it.
 
     Attributes
     ----------
@@ -76,7 +79,7 @@ class Certificate:
     @classmethod
     @isolated()
     def of(cls, network: nn.Module, scaling: Scaling, margin: float) -> Certificate:
-        r"""Prove what the weights allow.
+        r"""Prove the bounds from the weights.
 
         Parameters
         ----------
@@ -90,7 +93,7 @@ class Certificate:
         Returns
         -------
         certificate : Certificate
-            With infinite bounds where a module is not known.
+            Its bounds are infinite if a module is not known.
         """
         n_features, unit = len(scaling.location), scaling.unit
         dtype = next(network.parameters(), torch.zeros(())).dtype
@@ -130,7 +133,7 @@ class Certificate:
         error : ndarray of shape (n,)
             Upper bounds of the distance between the score as computed and in exact arithmetic.
         """
-        # The computed norm may be low by the roundings of z and of the sum of squares.
+        # Roundings of z and of the sum of squares may have made the computed norm too small.
         factor = 1 + gamma(X.shape[1] + 8)
         norms = [np.linalg.norm(self.scaling.to_network(rows), axis=1) for rows in chunks(X)]
         return self.rounding.at(np.concatenate(norms) * factor)
@@ -146,9 +149,10 @@ class Certificate:
     ) -> Floats:
         r"""Return the l2 radius of a ball around each row in which its label cannot change.
 
-        Of x' in the ball of radius r around x, the exact score differs from that of x by at most
-        L r, and both computed scores from the exact ones by at most a + b \|z(x)\| + b r / scale:
-        no rounding of either can carry it across the threshold.
+        Let x' be a row in the ball of radius r around x. The exact scores of x and x' differ by at
+        most L r. Each computed score differs from the exact one by at most
+        :math:`a + b \|z(x)\| + b r / scale`. The radius is so small that all of this together does
+        not carry the score of x' across the threshold.
 
         Parameters
         ----------
@@ -158,13 +162,13 @@ class Certificate:
         threshold : float
             Rows with a greater score have the label 1.
         units : {"input", "scaled"}, default="input"
-            Of the radius: those of X, or those of the scores, where the balls are in standardised
-            features.
+            Units of the radius: those of X, or those of the scores. In units of the scores, the
+            balls are in standardised features.
 
         Returns
         -------
         radius : ndarray of shape (n,)
-            Rounded downwards; 0 where nothing can be said, the score not being finite included.
+            Rounded downwards. 0 where nothing is proven, or the score is not finite.
 
         Raises
         ------
@@ -210,7 +214,7 @@ def certified_radius(
     lipschitz_constant : float
         L > 0.
     error : float or array-like of shape (n,), default=0.0
-        e >= 0: what rounding or noise may shift two scores against each other.
+        e >= 0: how far rounding or noise may shift two scores against each other.
 
     Returns
     -------

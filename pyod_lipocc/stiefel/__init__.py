@@ -4,12 +4,12 @@ A matrix :math:`W` of shape (m, n) lies on the manifold when :math:`W^\top W = I
 orthonormal columns) or :math:`W W^\top = I` (m <= n, orthonormal rows): all its singular values are
 1, so the linear map is 1-Lipschitz in the l2 norm. A single row is a unit vector.
 
-The paper re-parametrises each layer by :math:`\Theta = \Pi(W)`, the projection computed by Björck's
-iteration :math:`W \leftarrow \tfrac32 W - \tfrac12 W W^\top W` inside the graph, with :math:`W`
-unconstrained. Here the weights themselves stay on the manifold and Björck's iteration, of higher
-order where it pays, is the *retraction* after each step: the same projection, but nothing is
-differentiated through it, and since a step leaves the weights near the manifold one iteration is
-enough where the paper's setting needs a dozen.
+The paper re-parametrises each layer by :math:`\Theta = \Pi(W)`, with :math:`W` unconstrained.
+Björck's iteration :math:`W \leftarrow \tfrac32 W - \tfrac12 W W^\top W` computes the projection
+inside the graph. Here the weights themselves stay on the manifold. Björck's iteration, of higher
+order where this pays, is the *retraction* after each step: the same projection, but nothing is
+differentiated through it. A step leaves the weights near the manifold, so one iteration is enough
+where the paper needs a dozen.
 
 All functions accept leading batch dimensions: (..., m, n).
 

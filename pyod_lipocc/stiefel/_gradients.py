@@ -1,4 +1,4 @@
-"""Gradients in the coordinates of tangents, formed by the backward pass where that is cheaper."""
+"""Gradients by the coordinates of tangents, which a backward pass forms at less cost."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def _twice_skew(inner: Tensor) -> Tensor:
 
 
 def _to_coordinates(weight: Tensor, gradient: Tensor) -> Tensor:
-    r"""Bring the gradient G by a weight to the coordinates of the tangents there.
+    r"""Turn the gradient G by a weight into the gradient by coordinates of the tangents at it.
 
-    The skew X of W exp(X) has the gradient :math:`W^\top G - G^\top W` by its entries above the
-    diagonal, and its negative below.
+    For a square W these are the entries of the skew X in W exp(X). The gradient is
+    :math:`W^\top G - G^\top W` above the diagonal, and its negative below.
     """
     if is_square(weight):
         return _twice_skew(weight.mT @ gradient)
@@ -31,10 +31,13 @@ def _to_coordinates(weight: Tensor, gradient: Tensor) -> Tensor:
 class _Linear(torch.autograd.Function):
     r"""The map :math:`x \mapsto W x + b`, differentiated by coordinates of tangents at W.
 
-    With rows x and gradients D by the result, the gradient by W is :math:`G = D^\top x`. What the
-    coordinates need of its products with W costs less than from G: :math:`W^\top G = (D W)^\top
-    x`, where D W is the gradient by x, and :math:`G W^\top = D^\top (x W^\top)`, where
-    :math:`x W^\top` is the result but for b. A square W does not need G itself.
+    With rows x and gradients D by the result, the gradient by W is :math:`G = D^\top x`. The
+    coordinates need a product of G with W, which two known matrices yield at less cost than G:
+
+    - :math:`W^\top G = (D W)^\top x`, where D W is the gradient by x;
+    - :math:`G W^\top = D^\top (x W^\top)`, where :math:`x W^\top` is the result without b.
+
+    A square W does not need G itself.
     """
 
     generate_vmap_rule = True
@@ -65,14 +68,14 @@ class _Linear(torch.autograd.Function):
 # torch's `apply` has no types.
 _linear: Callable[[Tensor, Tensor, Tensor | None, Tensor], Tensor] = _Linear.apply
 
-# Of the weights that are differentiated by coordinates, in this thread and context.
+# From each weight that is differentiated by coordinates, in this thread and context, to these.
 COORDINATES: ContextVar[Mapping[Tensor, Tensor]] = ContextVar(
     "COORDINATES", default=MappingProxyType({})
 )
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Compute what `torch.nn.functional.linear` computes; `tangent_gradients` is heeded."""
+    """Compute `torch.nn.functional.linear`, differentiated as `tangent_gradients` says."""
     # torch.compile cannot follow the reading of the variable.
     readable = weight.requires_grad and not torch.compiler.is_compiling()
     coordinates = COORDINATES.get().get(weight) if readable else None
@@ -83,6 +86,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def gradient_by_coordinates(weight: Tensor) -> Tensor | None:
+    """Return the gradient by the coordinates of the tangents at a weight, None without any."""
     coordinates = COORDINATES.get().get(weight)
     formed = None if coordinates is None else coordinates.grad
     if weight.grad is None:

@@ -13,7 +13,7 @@ _BLOCK = 128
 
 
 def _symmetric_product(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply where the product is symmetric: only the blocks on and above its diagonal."""
+    """Multiply matrices of a symmetric product: only the blocks on and above its diagonal."""
     n = left.shape[-2]
     if left.ndim > 2 or n < 2 * _BLOCK or not left.is_cpu:
         return left @ right
@@ -27,7 +27,7 @@ def _symmetric_product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _deviation(weight: Tensor) -> Tensor:
-    """Gram matrix of the shorter side minus the identity."""
+    """Return the Gram matrix of the shorter side minus the identity."""
     tall = weight.shape[-2] >= weight.shape[-1]
     gram = _symmetric_product(*((weight.mT, weight) if tall else (weight, weight.mT)))
     gram.diagonal(dim1=-2, dim2=-1).sub_(1.0)
@@ -36,7 +36,7 @@ def _deviation(weight: Tensor) -> Tensor:
 
 @without_autocast()
 def orthogonality_error(weight: Tensor) -> Tensor:
-    r"""Frobenius norm of :math:`W^\top W - I`: an upper bound of every :math:`|\sigma_i^2 - 1|`.
+    r"""Return :math:`\|W^\top W - I\|_F`, an upper bound of every :math:`|\sigma_i^2 - 1|`.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def project_tangent(weight: Tensor, direction: Tensor) -> Tensor:
 
 
 def without_normal(weight: Tensor, direction: Tensor, inner: Tensor) -> Tensor:
-    """Project a direction whose product with the weight, on its shorter side, is known."""
+    """Project a direction, given its product with the weight on the shorter side."""
     # Contiguous: adding a transposed view costs several times more than copying it first.
     inner = inner.mT.contiguous().add_(inner)
     tall = weight.shape[-2] >= weight.shape[-1]
@@ -103,7 +103,7 @@ def _check_finite(weight: Tensor) -> None:
 
 
 def _orthonormal_basis(weight: Tensor) -> Tensor:
-    """Q of a QR factorisation with a non-negative diagonal; orthonormal for every finite matrix."""
+    """Return Q of a QR factorisation whose R has a diagonal >= 0; any finite matrix has one."""
     if weight.shape[-2] < weight.shape[-1]:
         return _orthonormal_basis(weight.mT).mT
     _check_finite(weight)
@@ -117,17 +117,19 @@ def _orthonormal_basis(weight: Tensor) -> Tensor:
 def retract(weight: Tensor) -> Tensor:
     r"""Bring a matrix back onto the manifold.
 
-    With :math:`E = W^\top W - I` and :math:`b < 1`, a bound of the spectral norm of E, Björck and
-    Bowie's iteration of order k, :math:`W \leftarrow W p_k(E)` with the Taylor polynomial
-    :math:`p_k` of :math:`(1 + x)^{-1/2}`, converges to the polar factor of W, the nearest point of
-    the manifold. The remainder :math:`(1 + x) p_k(x)^2 - 1` begins with :math:`x^{k+1}`, the signs
-    of its coefficients alternate and it is -1 at -1, so their absolute values add up to 1: one
-    iteration leaves every :math:`|\sigma_i^2 - 1|` at most :math:`b^{k+1}`.
+    Let :math:`E = W^\top W - I` and let :math:`b < 1` bound its spectral norm. Björck and Bowie's
+    iteration of order k is :math:`W \leftarrow W p_k(E)`, with the Taylor polynomial :math:`p_k` of
+    :math:`(1 + x)^{-1/2}`. It converges to the polar factor of W, the nearest point of the
+    manifold.
 
-    Of the orders one, two and four, with :math:`b = \|E\|_F` for the first and
-    :math:`\|E^2\|_F^{1/2}` for the others, the lowest is taken that brings this proven bound to the
-    rounding level; it exists for the steps of usual learning rates. If none does, order four is
-    repeated. Where b is not below 1 a QR factorisation, itself a retraction, comes first.
+    One iteration leaves every :math:`|\sigma_i^2 - 1|` at most :math:`b^{k+1}`. For the remainder
+    :math:`(1 + x) p_k(x)^2 - 1` begins with :math:`x^{k+1}`, the signs of its coefficients
+    alternate and its value at -1 is -1: the absolute values of the coefficients add up to 1.
+
+    The lowest of the orders one, two and four is taken that brings this bound to the rounding
+    level. b is :math:`\|E\|_F` for order one and :math:`\|E^2\|_F^{1/2}` for the others. The steps
+    of usual learning rates need no more. If no order is enough, order four is repeated. If b is not
+    below 1, a QR factorisation, itself a retraction, comes first.
 
     Parameters
     ----------
@@ -184,8 +186,8 @@ def retract(weight: Tensor) -> Tensor:
 def nearest_point(weight: Tensor) -> Tensor:
     r"""Find the point of the manifold that is nearest to a matrix, however far.
 
-    The polar factor :math:`U V^\top` of the singular value decomposition :math:`W = U \Sigma
-    V^\top`, unique where W has full rank. Near the manifold `retract` finds the same at less cost.
+    It is the polar factor :math:`U V^\top` of the singular value decomposition :math:`W = U \Sigma
+    V^\top`, and unique if W has full rank. Near the manifold `retract` finds it at less cost.
 
     Parameters
     ----------
@@ -218,17 +220,17 @@ def nearest_point(weight: Tensor) -> Tensor:
 
 
 def tolerance_of(weight: Tensor) -> float:
-    """Largest departure of a squared singular value from 1 that counts as rounding."""
+    """Return the departure of a squared singular value from 1 up to which it is rounding."""
     return 8 * torch.finfo(weight.dtype).eps
 
 
 def step_unseen(weight: Tensor, tangent: Tensor) -> Tensor:
     r"""Retract W + T for a tangent T at W, without reading a number back from the device.
 
-    The singular values of W + T are from 1 to :math:`\sqrt{1 + b^2}` with :math:`b = \|T T^\top
-    \|_F^{1/2}`. T is shortened to b <= 1, the sum divided by that root, and five steps (six in
-    double precision) of Björck's iteration bring a singular value from :math:`1 / \sqrt2` to 1
-    within the rounding.
+    The singular values of W + T lie between 1 and :math:`\sqrt{1 + b^2}`, with
+    :math:`b = \|T T^\top\|_F^{1/2}`. T is shortened to b <= 1 and the sum divided by this root: the
+    singular values then lie between :math:`1 / \sqrt2` and 1. Five steps of Björck's iteration (six
+    in double precision) bring them to 1 within the rounding.
     """
     tall = weight.shape[-2] >= weight.shape[-1]
     gram = tangent.mT @ tangent if tall else tangent @ tangent.mT
@@ -249,12 +251,12 @@ _QUARTIC = _CUBIC**2
 
 
 def turn(weight: Tensor, skew: Tensor) -> tuple[Tensor, float]:
-    r"""Turn a square W by a skew X: the new point, and how far it may have left the manifold.
+    r"""Turn a square W by a skew X; return the point and how far it may be off the manifold.
 
-    The point is :math:`W (I + X + \tfrac12 X^2)` or, where this is not enough, W p(X) with the
-    quartic p: both agree with :math:`W e^X` to order two. They leave the manifold by
-    :math:`\tfrac14 X^4` and :math:`c_4^2 X^8`, of which powers of :math:`\|X^2\|_F` are bounds. A
-    longer step is retracted.
+    The point is :math:`W (I + X + \tfrac12 X^2)` or, if this is not enough, W p(X) with the quartic
+    p. Both agree with :math:`W e^X` to order two. They leave the manifold by
+    :math:`\tfrac14 X^4` and :math:`c_4^2 X^8`, which powers of :math:`\|X^2\|_F` bound. A longer
+    step is retracted.
     """
     square = _symmetric_product(skew, skew)
     bound = torch.linalg.matrix_norm(square).max().item()

@@ -1,4 +1,4 @@
-"""Optimisers whose marked parameters move on the Stiefel manifold."""
+"""Optimisers that move marked parameters on the Stiefel manifold."""
 
 from __future__ import annotations
 
@@ -32,16 +32,18 @@ _SHORT = 0.4
 class _OnStiefel(torch.optim.Optimizer):
     r"""Mixin: the groups marked ``stiefel=True`` move on the manifold.
 
-    For one step a weight is replaced by the coordinates of a tangent at it, which start at 0, and
-    its gradient by the gradient in these coordinates; the optimiser moves the coordinates; the
-    point they stand for becomes the weight. The coordinates of a square W are those of the skew X
-    of W exp(X) in an orthonormal basis, :math:`\sqrt2 X_{ij}` for i < j: the gradient needs one
-    product, and whatever the optimiser does to each entry leaves X skew.
+    During a step, the coordinates of a tangent at a weight stand in for the weight. They start at
+    0, their gradient stands in for that of the weight, and the optimiser moves them. The point with
+    these coordinates becomes the weight.
 
-    Those of other shapes are the tangents themselves. Adaptive scaling turns a tangent into a
-    direction D with a part normal to the manifold. The derivative of the nearest-point map at W is
-    the projection P onto the tangent space, so the polar factor of W + D is W + PD up to
-    :math:`O(\|D\|^2)`: the retraction of a short D projects it, too. A long one is projected first.
+    *Square weights.* The coordinates of W are those of the skew X of W exp(X) in an orthonormal
+    basis, :math:`\sqrt2 X_{ij}` for i < j. The gradient needs one product, and X stays skew
+    whatever the optimiser does to each entry.
+
+    *Other weights.* The coordinates are the tangents themselves. Adaptive scaling turns a tangent
+    into a direction D with a part normal to the manifold. The derivative of the nearest-point map
+    at W is the projection P onto the tangent space, so the polar factor of W + D is W + PD up to
+    :math:`O(\|D\|^2)`: a retraction projects a short D. A long D is projected first.
     """
 
     @isolated()
@@ -66,7 +68,7 @@ class _OnStiefel(torch.optim.Optimizer):
         return loss
 
     def _point(self, weight: Tensor, origin: Tensor) -> Tensor:
-        """Return the point that the coordinates stored in a weight stand for."""
+        """Return the point whose coordinates are stored in a weight."""
         if weight.is_cuda:
             if is_square(weight):
                 return step_unseen(origin, origin @ weight.mul_(0.5**0.5))
@@ -76,7 +78,7 @@ class _OnStiefel(torch.optim.Optimizer):
                 weight = project_tangent(origin, weight)
             return retract(weight.add_(origin))
         point, departure = turn(origin, weight.mul_(0.5**0.5))
-        # What was left out adds up over the steps, as does the rounding of each product.
+        # The departures of the steps add up, and so does the rounding of the products.
         total = self.state[weight].get("departure", math.inf) + departure
         total += torch.finfo(weight.dtype).eps
         if total > 4 * tolerance_of(weight):
@@ -101,8 +103,9 @@ class StiefelAdam(_OnStiefel, torch.optim.Adam):
     params : iterable
         Parameter groups as for :class:`torch.optim.Adam`; each may carry ``"stiefel": True``.
     **options
-        Those of :class:`torch.optim.Adam`. ``fused`` is True unless ``foreach`` or
-        ``differentiable`` is given: one pass over the memory of a weight in place of a dozen.
+        Options of :class:`torch.optim.Adam`. ``fused`` is True unless ``foreach`` or
+        ``differentiable`` is given: a step passes over the memory of a weight once, not a dozen
+        times.
 
     Examples
     --------
@@ -129,7 +132,7 @@ class StiefelRMSprop(_OnStiefel, torch.optim.RMSprop):
     params : iterable
         Parameter groups as for :class:`torch.optim.RMSprop`; each may carry ``"stiefel": True``.
     **kwargs
-        Those of :class:`torch.optim.RMSprop`. The paper's "default hyper-parameters" are those of
+        Options of :class:`torch.optim.RMSprop`. The paper's "default hyper-parameters" are those of
         Keras: ``lr=1e-3, alpha=0.9, eps=1e-7``, where torch has 1e-2, 0.99 and 1e-8.
     """
 
@@ -138,15 +141,15 @@ class StiefelRMSprop(_OnStiefel, torch.optim.RMSprop):
 def tangent_gradients(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """Let `linear` form the gradients of one step as `StiefelAdam` and `StiefelRMSprop` need them.
 
-    While the context lasts, `linear` differentiates by coordinates of the tangents at a weight.
-    They are leaves of their own: ``optimizer.step()`` adds their gradient to what came to
-    ``weight.grad`` on other ways, brought to coordinates.
+    While the context lasts, `linear` differentiates by coordinates of the tangents at a weight,
+    which are leaves of their own. ``optimizer.step()`` adds their gradient to ``weight.grad``,
+    which operations other than `linear` fill, brought to coordinates.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        Where others may look for ``weight.grad`` nothing changes: with other optimisers, subclasses
-        and hooks.
+        Nothing changes for other optimisers, subclasses and weights with hooks: they may look for
+        ``weight.grad``.
     """
     ours = type(optimizer) in (StiefelAdam, StiefelRMSprop)
     weights = _marked(optimizer) if ours and not optimizer._optimizer_step_pre_hooks else []
