@@ -156,7 +156,8 @@ class LipOCC(BaseDetector):
     decision_scores_ : ndarray of shape (n,)
         -S of the training rows as if they were new: see `learning.training_scores`.
     calibration_scores_ : ndarray of shape (n_held_out,)
-        -S of the training rows that were held out of training: see `thresholds.hold_out`.
+        -S of the training rows that were held out of training: see
+        `thresholds.ThresholdRule.hold_out`.
     threshold_ : float
         Rows with a greater score are labelled 1.
     labels_ : ndarray of shape (n,)
@@ -308,7 +309,7 @@ class LipOCC(BaseDetector):
         """
         rows, recipe, columns = self._prepare(X, reset=True)
         with local_generator(self.random_state) as rng:
-            held_out = recipe.hold_out(len(rows), rng)
+            held_out = recipe.rule.hold_out(len(rows), recipe.leaves_own_rows_out, rng)
             seen = np.delete(np.arange(len(rows)), held_out)
             learned = learn(rows[seen] if len(held_out) else rows, recipe, rng)
         learned = replace(learned, own=seen[learned.own])
@@ -339,7 +340,7 @@ class LipOCC(BaseDetector):
             return self.fit(X)
         rows, recipe, columns = self._prepare(X, reset=False)
         with local_generator(self.random_state) as rng:
-            held_out = recipe.hold_out(len(rows), rng)
+            held_out = recipe.rule.hold_out(len(rows), recipe.leaves_own_rows_out, rng)
             seen = np.delete(rows, held_out, axis=0)
             learned = continue_learning(self.distance_, seen, recipe, rng)
         learned = replace(learned, history=self.history_ + learned.history)

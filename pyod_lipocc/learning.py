@@ -76,6 +76,14 @@ def learn(X: Rows, recipe: Recipe, rng: np.random.Generator) -> Learned:
         If the rows, the domain or the network do not go together.
     FloatingPointError
         If training diverges.
+
+    Examples
+    --------
+    >>> from pyod_lipocc import LipOCC
+    >>> rng = np.random.default_rng(0)
+    >>> learned = learn(rng.normal(size=(200, 2)), Recipe.of(LipOCC().get_params()), rng)
+    >>> (learned.distance([[0.0, 0.0], [9.0, 9.0]]) > 0).tolist()
+    [True, False]
     """
     scaling = Scaling.fit(X, standardize=recipe.standardize)
     margin = recipe.margin(X, scaling, rng)
@@ -172,7 +180,7 @@ def training_scores(
             scores[own] = distance.scores(X[own], leave_own_out=True, verbose=recipe.verbose)
     if not len(own) and len(held_out):
         seen = np.delete(np.arange(len(X)), held_out)
-        level = 1 - recipe.share_above
+        level = 1 - recipe.rule.share_of_outliers
         unseen, lowered = (np.quantile(scores[rows], level) for rows in (held_out, seen))
         scores[seen] += max(unseen - lowered, 0.0)
     return scores

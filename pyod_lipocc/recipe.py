@@ -31,7 +31,7 @@ from pyod_lipocc.negatives import (
 from pyod_lipocc.sampler import Sampler, newton_raphson
 from pyod_lipocc.starts import inscribed_balls, nearest_subspace
 from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
-from pyod_lipocc.thresholds import ThresholdRule, hold_out
+from pyod_lipocc.thresholds import ThresholdRule
 from pyod_lipocc.training import Callback, LinearDecay, Schedule, check_unwrapped
 from pyod_lipocc.units import Scaling
 
@@ -41,6 +41,7 @@ Builder = Callable[..., torch.nn.Module]
 Rows = npt.NDArray[Any]
 
 NETWORKS: dict[str, Builder] = {
+    "auto": nearest_subspace,
     "dense": dense,
     "conv": conv,
     "conv-deep": conv_deep,
@@ -56,8 +57,6 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 """Optimisers by name."""
 
-_AUTO_NETWORK = "nearest-subspace"
-_SHARE_UNDER_A_THRESHOLD_OBJECT = 0.1  # PyOD's default contamination
 _MARGIN_OF_THE_PAPER = 0.05
 _QUERIES, _REFERENCES = 512, 8192  # rows compared for the margin
 _RADIUS = 1.5  # of the domain, in distances of the farthest row from the mean
@@ -159,15 +158,21 @@ class Recipe:
         ------
         ValueError
             If torch cannot use the device here.
+
+        Examples
+        --------
+        >>> from pyod_lipocc import LipOCC
+        >>> recipe = Recipe.of(LipOCC(novelty=True, network="dense").get_params())
+        >>> recipe.contamination, recipe.n_start(10**6, 20)
+        (0.0, 6553)
         """
         p = parameters
         shape = None if p["image_shape"] is None else tuple(p["image_shape"])
-        builder = _builder(p["network"])
-        optimizer = p["optimizer"]
+        optimizer, rule = p["optimizer"], ThresholdRule.of(p)
         return cls(
             standardize=p["standardize"],
             image_shape=shape,
-            contamination=0.0 if p["novelty"] else _share_of_outliers(p["contamination"]),
+            contamination=0.0 if p["novelty"] else rule.share_of_outliers,
             margin=_half_spacing if _is_auto(p["margin"]) else _constant(float(p["margin"])),
             domain=(
                 partial(_around_the_rows, image_shape=shape)
@@ -175,8 +180,8 @@ class Recipe:
                 else partial(_that_contains, p["domain"])
             ),
             network=partial(build, p["network"], image_shape=p["image_shape"]),
-            leaves_own_rows_out=_leaves_own_rows_out(builder, shape),
-            rule=ThresholdRule.of(p),
+            leaves_own_rows_out=_leaves_own_rows_out(p["network"], shape),
+            rule=rule,
             training=partial(_training, p),
             optimizer=OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer,
             learning_rate=p["learning_rate"],
@@ -185,15 +190,6 @@ class Recipe:
             device=check_device(p["device"]),
             verbose=p["verbose"],
         )
-
-    @property
-    def share_above(self) -> float:
-        """Share of the training rows above the threshold, as far as it is known before."""
-        return _share_of_outliers(self.rule.contamination)
-
-    def hold_out(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-        """Choose the rows that are not trained on: see `thresholds.hold_out`."""
-        return hold_out(n, self.rule, self.leaves_own_rows_out, rng)
 
     def n_seen(self, n: int, d: int) -> int:
         """Return how many of n rows of width d training sees: memory and time are bounded."""
@@ -212,12 +208,6 @@ class Recipe:
             return min(n, _START_OF_TABLES)
         cheap = min(_START_NUMBERS // d, _START_OF_CLEAN_TABLES)
         return min(n, max(_START_OF_TABLES, cheap))
-
-
-def _share_of_outliers(contamination: Any) -> float:
-    """Return contamination as a number; PyOD's default where an object finds the threshold."""
-    is_share = isinstance(contamination, Real)
-    return float(contamination) if is_share else _SHARE_UNDER_A_THRESHOLD_OBJECT
 
 
 def _is_auto(value: Any) -> bool:
@@ -280,13 +270,12 @@ def _that_contains(domain: Domain, X: Rows, scaling: Scaling, margin: float) -> 
 
 def _builder(network: Any) -> Any:
     """Return the builder that a name stands for; a builder or a module stands for itself."""
-    if not isinstance(network, str):
-        return network
-    return NETWORKS.get(_AUTO_NETWORK if network == "auto" else network)
+    return NETWORKS.get(network) if isinstance(network, str) else network
 
 
-def _leaves_own_rows_out(builder: Any, image_shape: Sequence[int] | None) -> bool:
+def _leaves_own_rows_out(network: Any, image_shape: Sequence[int] | None) -> bool:
     """Tell whether `starts.nearest_subspace` will have the rows themselves as centres."""
+    builder: Any = _builder(network)
     keywords: dict[str, Any] = {"image_shape": image_shape}
     while isinstance(builder, partial):
         builder, keywords = builder.func, builder.keywords | keywords

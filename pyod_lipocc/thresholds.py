@@ -15,10 +15,11 @@ from pyod_lipocc._parameters import ThresholdName
 from pyod_lipocc.conformal import conformal_threshold, minimum_calibration
 from pyod_lipocc.signed_distance import SignedDistance
 
-__all__ = ["ThresholdRule", "hold_out"]
+__all__ = ["ThresholdRule"]
 
 Floats = npt.NDArray[np.float64]
 
+_SHARE_UNDER_A_THRESHOLD_OBJECT = 0.1  # PyOD's default contamination
 _FEWEST_TO_HOLD_OUT = 1000
 _MOST_HELD_OUT = 1000
 
@@ -30,8 +31,8 @@ class ThresholdRule:
     Attributes
     ----------
     threshold : {"contamination", "boundary", "conformal"} or float
-        PyOD's percentile; 0, the boundary of the support; the largest threshold that held-out rows
-        allow; or the threshold itself.
+        PyOD's percentile; 0, the boundary of the support; the least threshold for which held-out
+        rows bound the rate of false alarms; or the threshold itself.
     contamination : float or threshold object
     alpha, attack_radius : float
         Of "conformal".
@@ -53,6 +54,52 @@ class ThresholdRule:
         if not (isinstance(self.threshold, str) and self.threshold in names):
             accepted = f"or one of {', '.join(map(repr, names))}"
             check_number("threshold", self.threshold, accepted, lambda number: True)
+
+    @property
+    def share_of_outliers(self) -> float:
+        """Contamination as a number; PyOD's default where an object finds the threshold."""
+        is_share = isinstance(self.contamination, Real)
+        return float(self.contamination) if is_share else _SHARE_UNDER_A_THRESHOLD_OBJECT
+
+    def hold_out(
+        self, n: int, leaves_own_rows_out: bool, rng: np.random.Generator
+    ) -> npt.NDArray[np.intp]:
+        """Choose the rows that are not trained on, for a threshold that new rows will respect.
+
+        ======================================= ===================================================
+        "conformal"                             a quarter of the rows, or as many as `alpha` needs
+        a network that leaves own rows out      none
+        fewer than 1,000 rows                   none
+        otherwise                               a twentieth, at most 1,000
+        ======================================= ===================================================
+
+        Parameters
+        ----------
+        n : int
+        leaves_own_rows_out : bool
+            Whether the network can leave a row that it holds out of the score of that row.
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        held_out : ndarray of int
+
+        Raises
+        ------
+        ValueError
+            If there are too few rows for "conformal".
+        """
+        if self.threshold == "conformal":
+            least = minimum_calibration(self.alpha)
+            if n <= least:
+                raise ValueError(
+                    f"alpha={self.alpha!r} needs at least {least + 1} rows for "
+                    f"threshold='conformal', {least} of them to calibrate it, got {n}"
+                )
+            return rng.permutation(n)[: max(least, n // 4)]
+        if leaves_own_rows_out or n < _FEWEST_TO_HOLD_OUT:
+            return np.empty(0, dtype=np.intp)
+        return rng.permutation(n)[: min(n // 20, _MOST_HELD_OUT)]
 
     def label(
         self, scores: Floats, calibration_scores: Floats, distance: SignedDistance
@@ -106,48 +153,6 @@ class ThresholdRule:
             radius=self.attack_radius,
             lipschitz_constant=distance.lipschitz_constant,
         )
-
-
-def hold_out(
-    n: int, rule: ThresholdRule, leaves_own_rows_out: bool, rng: np.random.Generator
-) -> npt.NDArray[np.intp]:
-    """Choose the rows that are not trained on, for a threshold that new rows will respect.
-
-    ======================================= ===================================================
-    "conformal"                             a quarter of the rows, or as many as `alpha` needs
-    a network that leaves own rows out      none
-    fewer than 1,000 rows                   none
-    otherwise                               a twentieth, at most 1,000
-    ======================================= ===================================================
-
-    Parameters
-    ----------
-    n : int
-    rule : ThresholdRule
-    leaves_own_rows_out : bool
-        Whether the network can leave a row that it holds out of the score of that row.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    held_out : ndarray of int
-
-    Raises
-    ------
-    ValueError
-        If there are too few rows for "conformal".
-    """
-    if rule.threshold == "conformal":
-        least = minimum_calibration(rule.alpha)
-        if n <= least:
-            raise ValueError(
-                f"alpha={rule.alpha!r} needs at least {least + 1} rows for "
-                f"threshold='conformal', {least} of them to calibrate it, got {n}"
-            )
-        return rng.permutation(n)[: max(least, n // 4)]
-    if leaves_own_rows_out or n < _FEWEST_TO_HOLD_OUT:
-        return np.empty(0, dtype=np.intp)
-    return rng.permutation(n)[: min(n // 20, _MOST_HELD_OUT)]
 
 
 def _threshold_of_object(threshold: Any, scores: Floats, labels: npt.NDArray[np.int_]) -> float:

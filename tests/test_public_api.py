@@ -62,7 +62,7 @@ MODULES = {
     "signed_distance": "SignedDistance",
     "starts": "inscribed_balls k_subspaces nearest_subspace principal_subspace prototypes",
     "synthesis": "sample",
-    "thresholds": "ThresholdRule hold_out",
+    "thresholds": "ThresholdRule",
     "training": """
         Callback EarlyStopping History LinearDecay ProgressBar Schedule WeightAveraging
         train
