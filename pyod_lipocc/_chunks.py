@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sklearn.utils import gen_batches
-
 __all__ = ["CHUNK", "chunks"]
 
 CHUNK = 512
@@ -15,4 +13,4 @@ CHUNK = 512
 
 def chunks(X: Any) -> Iterator[Any]:
     """Iterate over consecutive slices of at most `CHUNK` rows."""
-    return (X[rows] for rows in gen_batches(len(X), CHUNK))
+    return (X[start : start + CHUNK] for start in range(0, len(X), CHUNK))

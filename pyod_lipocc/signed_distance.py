@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.utils import check_array
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from typing_extensions import Self
@@ -111,7 +110,7 @@ class SignedDistance:
 
         Raises
         ------
-        ValueError, TypeError
+        ValueError
             If X is not a finite real matrix of the width of the training rows.
         """
         rows = self._rows(X)
@@ -161,7 +160,7 @@ class SignedDistance:
 
         Raises
         ------
-        ValueError, TypeError
+        ValueError
             If X is not as documented, or `units` another text; if nothing is proven of the network:
             `lipschitz_constant` is infinite.
         """
@@ -227,7 +226,7 @@ class SignedDistance:
 
         Raises
         ------
-        ValueError, TypeError
+        ValueError
             If X is not as documented.
         """
         found = self._nearest(self._rows(X), level)
@@ -257,7 +256,7 @@ class SignedDistance:
 
         Raises
         ------
-        ValueError, TypeError
+        ValueError
             If X is not as documented.
         """
         rows = self._rows(X)
@@ -395,12 +394,11 @@ class SignedDistance:
         return next(self.network.parameters()).device
 
     def _rows(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
-        rows: npt.NDArray[Any] = check_array(X, dtype="numeric", ensure_min_samples=0)
-        if rows.shape[1] != len(self.scaling.location):
-            raise ValueError(
-                f"X must have {len(self.scaling.location)} columns, those of the training rows, "
-                f"got {rows.shape[1]}"
-            )
+        rows, d = np.asarray(X), len(self.scaling.location)
+        is_matrix = rows.dtype.kind in "biuf" and rows.ndim == 2 and rows.shape[1] == d
+        if not (is_matrix and np.isfinite(rows).all()):
+            received = "NaN or infinity" if is_matrix else f"{rows.dtype} of shape {rows.shape}"
+            raise ValueError(f"X must hold finite real numbers in {d} columns, got {received}")
         return rows
 
     def _evaluated(self) -> nn.Module:
