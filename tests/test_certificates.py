@@ -353,7 +353,7 @@ class TestCertifiedRadius:
 @pytest.mark.parametrize("network", ["dense", "nearest-subspace"])
 def test_a_fitted_detector(network, standardize, rng):
     X = rng.normal(size=(200, 3)) * [1.0, 10.0, 0.1]
-    detector = LipOCC(network=network, standardize=standardize, max_iter=50, random_state=0).fit(X)
+    detector = LipOCC(network=network, standardize=standardize, max_iter=10, random_state=0).fit(X)
     certificate = Certificate.of(detector.network_, detector.scaling_, detector.margin_)
     scores = detector.decision_function(X)
     steepest = detector.scaling_.unit / detector.scaling_.scale.min()

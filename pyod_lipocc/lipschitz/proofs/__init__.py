@@ -1,8 +1,7 @@
 """Proofs about networks: how fast they move at most, and how far rounding carries them.
 
-`_layers` is the table of what is proven of each layer. `_lipschitz` and `_rounding` conclude from
-it for networks. All of them compute with numbers that are rounded upwards, which are here for
-whoever continues a proof.
+`_layers` is the table of the bounds of each layer. `_lipschitz` and `_rounding` conclude from them
+for networks. Certificates continue these proofs: the arithmetic that rounds upwards is here, too.
 """
 
 from pyod_lipocc.lipschitz._arithmetic import gamma, product, quotient, root, total
