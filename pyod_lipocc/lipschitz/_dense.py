@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyod_lipocc._checks import check_integer
 from pyod_lipocc.lipschitz._norms import spectral_norm
 from pyod_lipocc.stiefel import retract, sample_stiefel
-from pyod_lipocc.stiefel._gradients import linear
+from pyod_lipocc.stiefel.gradients import linear
 
 __all__ = ["OrthogonalLinear"]
 

@@ -27,7 +27,7 @@ from pyod_lipocc.stiefel._manifold import (
     retract,
     sample_stiefel,
 )
-from pyod_lipocc.stiefel._optimizers import StiefelAdam, StiefelRMSprop
+from pyod_lipocc.stiefel.optimizers import StiefelAdam, StiefelRMSprop
 
 __all__ = [
     "StiefelAdam",

@@ -15,8 +15,8 @@ from torch import nn
 
 from pyod_lipocc.lipschitz import GroupSort2, OrthogonalLinear, frozen, parameter_groups, polish
 from pyod_lipocc.stiefel import StiefelAdam
-from pyod_lipocc.stiefel._gradients import gradient_by_coordinates
-from pyod_lipocc.stiefel._optimizers import tangent_gradients
+from pyod_lipocc.stiefel.gradients import gradient_by_coordinates
+from pyod_lipocc.stiefel.optimizers import tangent_gradients
 
 WIDTHS = {
     "square": (6, 6),

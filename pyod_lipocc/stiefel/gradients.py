@@ -12,6 +12,8 @@ from torch import Tensor
 
 from pyod_lipocc.stiefel._manifold import is_square, project_tangent, without_normal
 
+__all__ = ["COORDINATES", "gradient_by_coordinates", "linear"]
+
 
 def _twice_skew(inner: Tensor) -> Tensor:
     return inner.sub_(inner.mT.contiguous())
@@ -75,7 +77,18 @@ COORDINATES: ContextVar[Mapping[Tensor, Tensor]] = ContextVar(
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Compute `torch.nn.functional.linear`, differentiated as `tangent_gradients` says."""
+    """Compute `torch.nn.functional.linear`; inside `tangent_gradients`, by coordinates.
+
+    Parameters
+    ----------
+    x : Tensor of shape (..., n)
+    weight : Tensor of shape (m, n)
+    bias : Tensor of shape (m,) or None
+
+    Returns
+    -------
+    result : Tensor of shape (..., m)
+    """
     # torch.compile cannot follow the reading of the variable.
     readable = weight.requires_grad and not torch.compiler.is_compiling()
     coordinates = COORDINATES.get().get(weight) if readable else None
@@ -86,7 +99,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def gradient_by_coordinates(weight: Tensor) -> Tensor | None:
-    """Return the gradient by the coordinates of the tangents at a weight, None without any."""
+    """Return the gradient by the coordinates of the tangents at a weight.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (m, n)
+
+    Returns
+    -------
+    gradient : Tensor of shape (m, n) or None
+        None if nothing was differentiated by the weight.
+    """
     coordinates = COORDINATES.get().get(weight)
     formed = None if coordinates is None else coordinates.grad
     if weight.grad is None:
