@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pyod_lipocc._checks import check_number
-from pyod_lipocc.lipschitz.networks import parameter_groups
+from pyod_lipocc.lipschitz import parameter_groups
 from pyod_lipocc.stiefel import nearest_point
 
 __all__ = ["Callback", "EarlyStopping", "ProgressBar", "WeightAveraging"]

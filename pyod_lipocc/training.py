@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc.callbacks import Callback, EarlyStopping, ProgressBar, WeightAveraging
 from pyod_lipocc.domains import Domain
-from pyod_lipocc.lipschitz.networks import frozen
+from pyod_lipocc.lipschitz import frozen
 from pyod_lipocc.losses import Loss
 from pyod_lipocc.negatives import Proposal, uniform
 from pyod_lipocc.sampler import Sampler, newton_raphson
-from pyod_lipocc.stiefel._optimizers import tangent_gradients
+from pyod_lipocc.stiefel.optimizers import tangent_gradients
 
 __all__ = [
     "Callback",

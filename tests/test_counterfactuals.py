@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from pyod_lipocc.counterfactuals import counterfactual
-from pyod_lipocc.lipschitz import dense
-from pyod_lipocc.lipschitz.networks import conv, polish
+from pyod_lipocc.lipschitz import conv, dense, polish
 
 TIGHT = 1e-9
 """Relative excess over a distance known in closed form: rounding and the secants' last step."""

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from pyod_lipocc.counterfactuals import counterfactual
 from pyod_lipocc.explanations import explain
-from pyod_lipocc.lipschitz import dense
-from pyod_lipocc.lipschitz.networks import polish
+from pyod_lipocc.lipschitz import dense, polish
 
 
 def points(n, width, seed=0):
