@@ -7,13 +7,14 @@ The change it finds is a lower bound of the largest change; a certificate is an 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pyod_lipocc._checks import check_integer
+from pyod_lipocc._checks import check_choice, check_integer
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
 from pyod_lipocc._scores import Score, check_points, value_and_gradient
@@ -95,9 +96,8 @@ def pgd_l2(
     >>> round(attacked.norm().item(), 12)
     5.5
     """
-    _check(n_steps=n_steps, n_restarts=n_restarts, batch_size=batch_size)
-    search = partial(_search, _gradient, 0.0, n_steps=n_steps, n_restarts=n_restarts)
-    return _attack(search, score, X, radius, direction, domain, batch_size, random_state)
+    attack = _Attack(_gradient, 0.0, n_steps, n_restarts, domain, batch_size)
+    return attack.of(score, X, radius, direction, random_state)
 
 
 @isolated()
@@ -152,93 +152,88 @@ def nes_l2(
     >>> round(attacked.norm().item(), 3)
     4.5
     """
-    _check(n_steps=n_steps, n_restarts=n_restarts, batch_size=batch_size, n_directions=n_directions)
+    check_integer("n_directions", n_directions, 1)
     estimate = partial(_estimate, n_directions=n_directions)
-    search = partial(_search, estimate, 0.9, n_steps=n_steps, n_restarts=n_restarts)
-    return _attack(search, score, X, radius, direction, domain, batch_size, random_state)
+    attack = _Attack(estimate, 0.9, n_steps, n_restarts, domain, batch_size)
+    return attack.of(score, X, radius, direction, random_state)
 
 
-def _check(**counts: int) -> None:
-    for name, value in counts.items():
-        check_integer(name, value, 1)
+@dataclass(frozen=True)
+class _Attack:
+    """A search in balls around rows, batch by batch."""
+
+    ascent: Ascent
+    momentum: float
+    n_steps: int
+    n_restarts: int
+    domain: Domain | None
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "n_restarts", "batch_size"):
+            check_integer(name, getattr(self, name), 1)
+
+    def of(
+        self,
+        score: Score,
+        X: Tensor,
+        radius: float | Tensor,
+        direction: Direction,
+        random_state: RandomState,
+    ) -> Tensor:
+        """Attack every batch of rows, in one direction or both."""
+        check_points(X)
+        radii = torch.as_tensor(radius, dtype=X.dtype, device=X.device)
+        if radii.ndim > 1 or not bool(((radii >= 0) & radii.isfinite()).all()):
+            raise ValueError(f"radius must be one or n finite numbers >= 0, got {radius!r}")
+        check_choice("direction", direction, tuple(_SIGNS))
+        generator = torch_generator(numpy_generator(random_state), X.device)
+        radii = radii.expand(len(X)).unsqueeze(1)
+        attacked = X.detach().clone()
+        for start in range(0, len(X), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            change = X.new_zeros(len(X[rows]))
+            for sign in _SIGNS[direction]:
+                objective = partial(_signed, score, sign)
+                points, gain = self._search(objective, X[rows].detach(), radii[rows], generator)
+                better = gain > change
+                attacked[rows] = torch.where(better.unsqueeze(1), points, attacked[rows])
+                change = torch.where(better, gain, change)
+        return attacked
+
+    def _search(
+        self, objective: Score, x: Tensor, radius: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Climb from several starts; return the best points visited and what they gain."""
+        with torch.no_grad():
+            at_rows = objective(x)
+        # A point that is projected on a convex domain comes no farther from a row in it.
+        free = torch.ones_like(at_rows) > 0 if self.domain is None else self.domain.contains(x)
+        best, highest = x, at_rows
+        for restart in range(self.n_restarts):
+            z, velocity = x, torch.zeros_like(x)
+            if restart:
+                z = self._project(x + radius * _unit(_normal(x, generator)), x, radius)
+            for step in range(self.n_steps + 1):
+                values, slope = self.ascent(objective, z, radius, generator)
+                better = (values > highest) & free
+                best = torch.where(better.unsqueeze(1), z, best)
+                highest = torch.where(better, values, highest)
+                velocity = self.momentum * velocity + _unit(slope)
+                length = radius * (1 - step / self.n_steps)
+                z = self._project(z + length * _unit(velocity), x, radius)
+        return best, highest - at_rows
+
+    def _project(self, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
+        """Pull points into the balls around rows x, and into the domain."""
+        offset = z - x
+        norm = torch.linalg.vector_norm(offset, dim=1, keepdim=True)
+        z = torch.where(norm > radius, x + offset * (radius / norm), z)
+        return z if self.domain is None else self.domain.project(z)
 
 
-def _attack(
-    search: Callable[..., tuple[Tensor, Tensor]],
-    score: Score,
-    X: Tensor,
-    radius: float | Tensor,
-    direction: Direction,
-    domain: Domain | None,
-    batch_size: int,
-    random_state: RandomState,
-) -> Tensor:
-    """Run a search on every batch of rows, in one direction or both."""
-    check_points(X)
-    radii = torch.as_tensor(radius, dtype=X.dtype, device=X.device)
-    if radii.ndim > 1 or not bool(((radii >= 0) & radii.isfinite()).all()):
-        raise ValueError(f"radius must be one or n finite numbers >= 0, got {radius!r}")
-    if direction not in _SIGNS:
-        raise ValueError(f"direction must be one of {tuple(_SIGNS)}, got {direction!r}")
-    generator = torch_generator(numpy_generator(random_state), X.device)
-    radii = radii.expand(len(X)).unsqueeze(1)
-    attacked = X.detach().clone()
-    for start in range(0, len(X), batch_size):
-        rows = slice(start, start + batch_size)
-        change = X.new_zeros(len(X[rows]))
-        for sign in _SIGNS[direction]:
-            points, gain = search(
-                lambda z, sign=sign: sign * score(z).reshape(-1),
-                X[rows].detach(),
-                radii[rows],
-                domain=domain,
-                generator=generator,
-            )
-            better = gain > change
-            attacked[rows] = torch.where(better.unsqueeze(1), points, attacked[rows])
-            change = torch.where(better, gain, change)
-    return attacked
-
-
-def _search(
-    ascent: Ascent,
-    momentum: float,
-    objective: Score,
-    x: Tensor,
-    radius: Tensor,
-    *,
-    n_steps: int,
-    n_restarts: int,
-    domain: Domain | None,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Climb from several starts; return the best points visited and what they gain."""
-    with torch.no_grad():
-        at_rows = objective(x)
-    # A point that is projected on a convex domain comes no farther from a row in it.
-    free = torch.ones_like(at_rows, dtype=torch.bool) if domain is None else domain.contains(x)
-    best, highest = x, at_rows
-    for restart in range(n_restarts):
-        z, velocity = x, torch.zeros_like(x)
-        if restart:
-            z = _project(x + radius * _unit(_normal(x, generator)), x, radius, domain)
-        for step in range(n_steps + 1):
-            values, slope = ascent(objective, z, radius, generator)
-            better = (values > highest) & free
-            best = torch.where(better.unsqueeze(1), z, best)
-            highest = torch.where(better, values, highest)
-            velocity = momentum * velocity + _unit(slope)
-            length = radius * (1 - step / n_steps)
-            z = _project(z + length * _unit(velocity), x, radius, domain)
-    return best, highest - at_rows
-
-
-def _project(z: Tensor, x: Tensor, radius: Tensor, domain: Domain | None) -> Tensor:
-    """Pull points into the balls around rows x, and into the domain."""
-    offset = z - x
-    norm = torch.linalg.vector_norm(offset, dim=1, keepdim=True)
-    z = torch.where(norm > radius, x + offset * (radius / norm), z)
-    return z if domain is None else domain.project(z)
+def _signed(score: Score, sign: float, z: Tensor) -> Tensor:
+    return sign * score(z).reshape(-1)
 
 
 def _gradient(
