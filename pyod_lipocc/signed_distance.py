@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +24,7 @@ from pyod_lipocc.certificates import Certificate
 from pyod_lipocc.counterfactuals import Counterfactuals, counterfactual
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz import NearestSubspace, fold
+from pyod_lipocc.lipschitz.dispatch import computes_as
 from pyod_lipocc.sampler import Score
 from pyod_lipocc.scorer import Scorer
 from pyod_lipocc.units import Scaling
@@ -44,7 +44,7 @@ class SignedDistance:
     .. math:: S(x) = u\, f(z) - m, \qquad z = (x - location) / scale
 
     S is positive inside the support and negative outside. The score of a row is -S. The attributes
-    must not be changed: the certificate is proven once.
+    must not be changed.
 
     Attributes
     ----------
@@ -73,10 +73,18 @@ class SignedDistance:
     margin: float
     domain: Domain
 
-    @cached_property
+    @property
     def certificate(self) -> Certificate:
-        """What is proven of the scores; see `certificates` for the assumptions."""
-        return Certificate.of(self._evaluated(), self.scaling, self.margin)
+        """What is proven of the scores; see `certificates` for the assumptions.
+
+        The proof is made once, and anew after a change of the network that torch can tell.
+        """
+        state = _state(self.network)
+        proven: tuple[Any, Certificate] | None = vars(self).get("_proven")
+        if proven is None or state is None or proven[0] != state:
+            proven = state, Certificate.of(self._evaluated(), self.scaling, self.margin)
+            vars(self)["_proven"] = proven
+        return proven[1]
 
     @property
     def lipschitz_constant(self) -> float:
@@ -448,3 +456,14 @@ class SignedDistance:
                 anchors=anchors,
                 lipschitz_constant=self.certificate.lipschitz,
             )
+
+
+def _state(network: nn.Module) -> Any:
+    """Return what changes with the weights; None where a module may compute anything."""
+    if not all(computes_as(module, type(module)) for module in network.modules()):
+        return None
+    tensors = (*network.parameters(), *network.buffers())
+    return [
+        (tensor.data_ptr(), tensor.dtype, -1 if tensor.is_inference() else tensor._version)
+        for tensor in tensors
+    ]

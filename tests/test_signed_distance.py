@@ -66,6 +66,27 @@ def test_one_certificate_is_proven(distance):
     assert distance.certificate is distance.certificate
 
 
+def doubled(network):
+    with torch.no_grad():
+        network[-1].weight.mul_(2.0)
+
+
+def replaced(network):
+    network[-1].weight.data = 2 * network[-1].weight.data
+
+
+def hooked(network):
+    network[-1].register_forward_hook(lambda module, args, output: 2 * output)
+
+
+@pytest.mark.parametrize("change", [doubled, replaced, hooked])
+def test_no_certificate_outlives_its_network(distance, change):
+    changed = copy.deepcopy(distance)
+    assert changed.lipschitz_constant == distance.lipschitz_constant
+    change(changed.network)
+    assert changed.lipschitz_constant > 1.9 * distance.lipschitz_constant
+
+
 @given(
     hnp.arrays(float, (4, 2), elements=st.floats(-50, 50)),
     hnp.arrays(float, (4, 2), elements=st.floats(-50, 50)),

@@ -219,6 +219,13 @@ MUTATIONS = [
         "persistence/test_persistence.py",
     ),
     Mutation(
+        "a certificate does not outlive its weights",
+        "signed_distance.py",
+        "or proven[0] != state:",
+        "or False:",
+        "test_signed_distance.py",
+    ),
+    Mutation(
         "a file scores in the same bits",
         "signed_distance.py",
         "other._probe().tobytes() == self._probe().tobytes()",
