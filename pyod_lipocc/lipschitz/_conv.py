@@ -8,7 +8,7 @@ Only `frozen` holds a kernel, while its context lasts. Nothing else is cached, s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +49,9 @@ class _Conv2d(nn.Module, ABC):
         kernel_size: int,
         *,
         stride: int = 1,
-        padding_mode: str = "zeros",
+        padding_mode: Literal["zeros", "circular"] = "zeros",
         bias: bool = True,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         check_integer("in_channels", in_channels, 1)
@@ -65,6 +66,11 @@ class _Conv2d(nn.Module, ABC):
         self.padding_mode = padding_mode
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self._held: Tensor | None = None
+        self._draw_weights(generator)
+
+    @abstractmethod
+    def _draw_weights(self, generator: torch.Generator | None) -> None:
+        """Set the parameters on the Stiefel manifold."""
 
     @torch.no_grad()
     def hold(self) -> None:
@@ -79,13 +85,17 @@ class _Conv2d(nn.Module, ABC):
     def kernel(self) -> Tensor:
         """Return the kernel (out_channels, in_channels, k, k), as `torch.nn.Conv2d` has it."""
 
-    @abstractmethod
     def stiefel_weights(self) -> list[nn.Parameter]:
         """Return the parameters that an optimiser must keep on the Stiefel manifold."""
+        return [self.weight]
 
-    @abstractmethod
+    @torch.no_grad()
     def lipschitz_bound(self) -> float:
-        """Return an upper bound of the operator norm for every image size, rounding included."""
+        """Return an upper bound of the operator norm for every image size, rounding included.
+
+        It is `functional.convolution_bound` of the kernel as computed.
+        """
+        return convolution_bound(self.kernel(), self.stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, in_channels, h, w) to (n, out_channels, ceil(h / stride), ceil(w / stride))."""
@@ -121,9 +131,7 @@ class _Conv2d(nn.Module, ABC):
         if self.kernel_size % 2 == 0 or not same:
             return self
         kernel = self.kernel()
-        skip_init: Callable[..., nn.Conv2d] = nn.utils.skip_init  # has no types
-        plain = skip_init(
-            nn.Conv2d,
+        plain = nn.Conv2d(
             self.in_channels,
             self.out_channels,
             self.kernel_size,
@@ -131,13 +139,10 @@ class _Conv2d(nn.Module, ABC):
             self.kernel_size // 2,
             bias=self.bias is not None,
             padding_mode=self.padding_mode,
-            device=kernel.device,
+            device="meta",
             dtype=kernel.dtype,
-        )
-        plain.weight.copy_(kernel)
-        if self.bias is not None:
-            assert plain.bias is not None
-            plain.bias.copy_(self.bias)
+        ).to_empty(device=kernel.device)
+        plain.load_state_dict(self.state_dict() | {"weight": kernel}, strict=False)
         return plain
 
     def extra_repr(self) -> str:
@@ -203,27 +208,9 @@ class ReshapedConv2d(_Conv2d):
     True
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        padding_mode: str = "zeros",
-        bias: bool = True,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride=stride,
-            padding_mode=padding_mode,
-            bias=bias,
-        )
-        patch = in_channels * kernel_size**2
-        self.weight = nn.Parameter(sample_stiefel(out_channels, patch, generator=generator))
+    def _draw_weights(self, generator: torch.Generator | None) -> None:
+        patch = self.in_channels * self.kernel_size**2
+        self.weight = nn.Parameter(sample_stiefel(self.out_channels, patch, generator=generator))
 
     @property
     def overlap(self) -> int:
@@ -235,10 +222,6 @@ class ReshapedConv2d(_Conv2d):
         shape = (self.out_channels, self.in_channels, self.kernel_size, self.kernel_size)
         return self.weight.view(shape) / self.overlap
 
-    def stiefel_weights(self) -> list[nn.Parameter]:
-        """Return the parameters that an optimiser must keep on the Stiefel manifold."""
-        return [self.weight]
-
     @torch.no_grad()
     def lipschitz_bound(self) -> float:
         """Return an upper bound of the operator norm for every image size, rounding included.
@@ -246,9 +229,8 @@ class ReshapedConv2d(_Conv2d):
         The smaller of two proven bounds: by patches, and by `functional.convolution_bound`, which
         is usually well below 1.
         """
-        kernel = self.kernel()
-        patches = product(self.overlap, spectral_norm(kernel.flatten(1)))
-        return min(patches, convolution_bound(kernel, self.stride))
+        patches = product(self.overlap, spectral_norm(self.kernel().flatten(1)))
+        return min(patches, super().lipschitz_bound())
 
 
 class OrthogonalConv2d(_Conv2d):
@@ -308,40 +290,21 @@ class OrthogonalConv2d(_Conv2d):
     True
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        padding_mode: str = "zeros",
-        bias: bool = True,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride=stride,
-            padding_mode=padding_mode,
-            bias=bias,
-        )
-        if kernel_size < stride:
+    def _draw_weights(self, generator: torch.Generator | None) -> None:
+        if self.kernel_size < self.stride:
             raise ValueError(
-                f"kernel_size must be at least the stride, {stride}, for an orthogonal "
-                f"convolution, got {kernel_size}: it would skip pixels"
+                f"kernel_size must be at least the stride, {self.stride}, for an orthogonal "
+                f"convolution, got {self.kernel_size}: it would skip pixels"
             )
-        n_filters = 2 * (kernel_size - stride)
-        width = max(in_channels, out_channels // stride**2) if n_filters else in_channels
+        n_filters, window = 2 * (self.kernel_size - self.stride), self.stride**2
+        width = max(self.in_channels, self.out_channels // window if n_filters else 0)
         self.weight = nn.Parameter(
-            sample_stiefel(out_channels, width * stride**2, generator=generator)
+            sample_stiefel(self.out_channels, width * window, generator=generator)
         )
-        self.projectors = (
-            nn.Parameter(sample_stiefel(n_filters, width, width // 2, generator=generator))
-            if n_filters and width > 1
-            else None
-        )
+        self.projectors: nn.Parameter | None = None
+        if n_filters and width > 1:
+            basis = sample_stiefel(n_filters, width, width // 2, generator=generator)
+            self.projectors = nn.Parameter(basis)
 
     def kernel(self) -> Tensor:
         """Return the kernel (out_channels, in_channels, k, k), as `torch.nn.Conv2d` has it."""
@@ -367,14 +330,6 @@ class OrthogonalConv2d(_Conv2d):
     def stiefel_weights(self) -> list[nn.Parameter]:
         """Return the parameters that an optimiser must keep on the Stiefel manifold."""
         return [self.weight] if self.projectors is None else [self.weight, self.projectors]
-
-    @torch.no_grad()
-    def lipschitz_bound(self) -> float:
-        """Return an upper bound of the operator norm for every image size, rounding included.
-
-        It is `functional.convolution_bound` of the kernel as computed.
-        """
-        return convolution_bound(self.kernel(), self.stride)
 
 
 def _two_taps(first: Tensor, second: Tensor, dim: int) -> Tensor:

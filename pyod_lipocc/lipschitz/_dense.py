@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -81,15 +79,13 @@ class OrthogonalLinear(nn.Module):
     @torch.no_grad()
     def fold(self) -> nn.Module:
         """Return torch's linear layer with this weight."""
-        skip_init: Callable[..., nn.Linear] = nn.utils.skip_init  # has no types
-        plain = skip_init(
-            nn.Linear,
+        plain = nn.Linear(
             self.in_features,
             self.out_features,
             bias=self.bias is not None,
-            device=self.weight.device,
+            device="meta",
             dtype=self.weight.dtype,
-        )
+        ).to_empty(device=self.weight.device)
         plain.load_state_dict(self.state_dict())
         return plain
 
