@@ -265,7 +265,7 @@ MUTATIONS = [
         "scorer.py",
         "return super().train(False)",
         "return super().train(mode)",
-        "export/test_export.py",
+        "test_scorer.py",
     ),
     Mutation(
         "Algorithm 1 ends at the level",
