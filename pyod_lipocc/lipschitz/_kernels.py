@@ -105,39 +105,14 @@ class _NumpySort(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (order,) = ctx.saved_tensors
-        return _reordered(gradient, order, ctx.dim, True), None
-
-
-def _reordered(x: Tensor, order: Tensor, dim: int, back: bool) -> Tensor:
-    """Put features in the order given, or back into the order before it."""
-    if not is_transformed(x):
-        return _reorder(x, order, dim, back)
-    rows, places = x.movedim(dim, -1), order.long()
-    if back:
-        return torch.zeros_like(rows).scatter(-1, places, rows).movedim(-1, dim)
-    return rows.gather(-1, places).movedim(-1, dim)
-
-
-class _Reordering(torch.autograd.Function):
-    """`_reordered` of eager mode, some rows at a time."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, order: Tensor, dim: int, back: bool) -> Tensor:
-        rows = x.movedim(dim, -1)
-        result = torch.empty(rows.shape, dtype=x.dtype)
-        for source, target, kept in _row_blocks(rows, result, order):
-            if back:
-                target.scatter_(-1, kept.long(), source)
-            else:
-                torch.gather(source, -1, kept.long(), out=target)
-        ctx.save_for_backward(order)
-        ctx.dim, ctx.back = dim, back
-        return result.movedim(-1, dim)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        (order,) = ctx.saved_tensors
-        return _reordered(gradient, order, ctx.dim, not ctx.back), None, None, None
+        rows = gradient.movedim(ctx.dim, -1)
+        if torch.is_grad_enabled() or is_transformed(gradient):  # torch derives this once more
+            unsorted = torch.zeros_like(rows).scatter(-1, order.long(), rows)
+        else:
+            unsorted = torch.empty(rows.shape, dtype=rows.dtype)
+            for in_order, kept, target in _row_blocks(rows, order, unsorted):
+                target.scatter_(-1, kept.long(), in_order)
+        return unsorted.movedim(-1, ctx.dim), None
 
 
 def _row_blocks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
@@ -222,4 +197,3 @@ max_min: Callable[[Tensor, int], Tensor] = _MaxMin.apply
 numpy_sort: Callable[[Tensor, int], Tensor] = _NumpySort.apply
 window_norm: Callable[[Tensor, int], Tensor] = _WindowNorm.apply
 patch_product: Callable[[Tensor, Tensor, Tensor | None, int, int], Tensor] = _PatchProduct.apply
-_reorder: Callable[[Tensor, Tensor, int, bool], Tensor] = _Reordering.apply
