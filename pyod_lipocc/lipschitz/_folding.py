@@ -56,7 +56,7 @@ def _folded(module: nn.Module) -> nn.Module:
         return nn.Sequential(OrderedDict((k, _folded(m)) for k, m in module._modules.items()))
     if computes_as(module, OrthogonalLinear):
         return module.fold()
-    if computes_as(module, OrthogonalConv2d) or computes_as(module, ReshapedConv2d):
+    if computes_as(module, OrthogonalConv2d, ReshapedConv2d):
         return copy.deepcopy(module.fold())
     return copy.deepcopy(module)
 

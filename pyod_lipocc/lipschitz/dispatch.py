@@ -15,7 +15,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 Entry = TypeVar("Entry")
 
 
-def computes_as(module: nn.Module, known: type[Layer]) -> TypeGuard[Layer]:
+def computes_as(module: nn.Module, *known: type[Layer]) -> TypeGuard[Layer]:
     """Tell whether a module is of a known class itself, with the methods of that class.
 
     A subclass, a hook, a method that the instance replaces and a weight of another class of tensors
@@ -24,7 +24,7 @@ def computes_as(module: nn.Module, known: type[Layer]) -> TypeGuard[Layer]:
     Parameters
     ----------
     module : torch.nn.Module
-    known : type
+    *known : type
 
     Returns
     -------
@@ -35,12 +35,12 @@ def computes_as(module: nn.Module, known: type[Layer]) -> TypeGuard[Layer]:
     >>> computes_as(nn.ReLU6(), nn.ReLU6), computes_as(nn.ReLU6(), nn.Hardtanh)
     (True, False)
     """
-    replaced = any(callable(getattr(known, name, None)) for name in vars(module))
+    replaced = any(callable(getattr(type(module), name, None)) for name in vars(module))
     own_hooks = module._forward_hooks or module._forward_pre_hooks
     hooked = own_hooks or _hooks._global_forward_hooks or _hooks._global_forward_pre_hooks
     tensors = (*module._parameters.values(), *module._buffers.values())
     plain = all(type(tensor) in (Tensor, nn.Parameter, NoneType) for tensor in tensors)
-    return type(module) is known and plain and not (replaced or hooked)
+    return type(module) in known and plain and not (replaced or hooked)
 
 
 def entry_of(module: nn.Module, table: Mapping[type[nn.Module], Entry]) -> Entry | None:
@@ -61,5 +61,4 @@ def entry_of(module: nn.Module, table: Mapping[type[nn.Module], Entry]) -> Entry
     >>> entry_of(nn.Tanh(), {nn.Tanh: "smooth"})
     'smooth'
     """
-    known = type(module)
-    return table.get(known) if computes_as(module, known) else None
+    return table.get(type(module)) if computes_as(module, type(module)) else None

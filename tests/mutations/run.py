@@ -88,7 +88,7 @@ MUTATIONS = [
     Mutation(
         "exactly the known classes are bounded",
         "lipschitz/dispatch.py",
-        "type(module) is known and",
+        "type(module) in known and",
         "isinstance(module, known) and",
         "contracts/test_known_layers.py",
     ),

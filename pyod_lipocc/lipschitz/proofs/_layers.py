@@ -35,6 +35,9 @@ from pyod_lipocc.lipschitz.functional import convolution_bound
 
 __all__ = ["PROOFS", "Proof"]
 
+Errors = tuple[float, float]
+"""The part of an error relative to the norm of the input, and the absolute part."""
+
 
 class Proof(NamedTuple):
     """What is proven of a layer.
@@ -49,7 +52,7 @@ class Proof(NamedTuple):
     """
 
     lipschitz: Callable[[Any], float]
-    rounding: Callable[[Any, Tensor, Tensor], tuple[float, float]]
+    rounding: Callable[[Any, Tensor, Tensor], Errors]
 
 
 def _contraction(layer: nn.Module) -> float:
@@ -61,11 +64,7 @@ def _contraction(layer: nn.Module) -> float:
     return math.inf if mixes_rows else 1.0
 
 
-def _own_bound(layer: OrthogonalLinear | OrthogonalConv2d | ReshapedConv2d) -> float:
-    return layer.lipschitz_bound()
-
-
-def _norm_of_weight(layer: nn.Linear) -> float:
+def _norm_of_weight(layer: nn.Linear | OrthogonalLinear) -> float:
     return spectral_norm(layer.weight)
 
 
@@ -100,18 +99,16 @@ def _underflow(y: Tensor, n_terms: int) -> float:
     return product(root(y.numel()), n_terms, torch.finfo(y.dtype).tiny)
 
 
-def _no_rounding(layer: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+def _no_rounding(layer: nn.Module, x: Tensor, y: Tensor) -> Errors:
     return 0.0, 0.0
 
 
-def _rounding_of_linear(
-    layer: nn.Linear | OrthogonalLinear, x: Tensor, y: Tensor
-) -> tuple[float, float]:
+def _rounding_of_linear(layer: nn.Linear | OrthogonalLinear, x: Tensor, y: Tensor) -> Errors:
     n_terms = layer.weight.shape[1] + 2
     return _rounding_of_sums(n_terms, frobenius_norm(layer.weight), layer.bias, y)
 
 
-def _rounding_of_convolution(layer: Any, x: Tensor, y: Tensor) -> tuple[float, float]:
+def _rounding_of_convolution(layer: Any, x: Tensor, y: Tensor) -> Errors:
     """Bound sums over patches; in each direction a pixel is in at most ceil(side / stride)."""
     kernel = layer.weight if isinstance(layer, nn.Conv2d) else layer.kernel()
     stride = layer.stride[0] if isinstance(layer, nn.Conv2d) else layer.stride
@@ -120,9 +117,7 @@ def _rounding_of_convolution(layer: Any, x: Tensor, y: Tensor) -> tuple[float, f
     return _rounding_of_sums(kernel[0].numel() + 2, norm, layer.bias, y)
 
 
-def _rounding_of_sums(
-    n_terms: int, norm: float, bias: Tensor | None, y: Tensor
-) -> tuple[float, float]:
+def _rounding_of_sums(n_terms: int, norm: float, bias: Tensor | None, y: Tensor) -> Errors:
     """Bound sums of products, to which a bias is added at each position."""
     factor = gamma(n_terms, y.dtype)
     biases = 0.0
@@ -131,14 +126,12 @@ def _rounding_of_sums(
     return product(factor, norm), total(product(factor, biases), _underflow(y, n_terms))
 
 
-def _rounding_of_sorting(layer: GroupSort2 | FullSort, x: Tensor, y: Tensor) -> tuple[float, float]:
+def _rounding_of_sorting(layer: GroupSort2 | FullSort, x: Tensor, y: Tensor) -> Errors:
     """Return no rounding, or an infinite one if rows would be sorted among each other."""
     return (0.0, 0.0) if layer.dim % x.ndim else (math.inf, math.inf)
 
 
-def _rounding_of_norms(
-    layer: L2NormPool2d | GlobalL2NormPool2d, x: Tensor, y: Tensor
-) -> tuple[float, float]:
+def _rounding_of_norms(layer: L2NormPool2d | GlobalL2NormPool2d, x: Tensor, y: Tensor) -> Errors:
     """Bound roots of sums of squares, which do not cancel; a sum that underflows counts as 0."""
     window = layer.window if isinstance(layer, L2NormPool2d) else None
     n_terms = window**2 if window else x[0, 0].numel()
@@ -146,12 +139,12 @@ def _rounding_of_norms(
     return gamma(n_terms + 6, y.dtype), product(root(y.numel()), window or 1, lost)
 
 
-def _rounding_of_means(layer: ScaledAvgPool2d, x: Tensor, y: Tensor) -> tuple[float, float]:
+def _rounding_of_means(layer: ScaledAvgPool2d, x: Tensor, y: Tensor) -> Errors:
     n_terms = layer.window**2 + 4
     return gamma(n_terms, y.dtype), _underflow(y, n_terms * layer.window)
 
 
-def _rounding_of_subspaces(layer: NearestSubspace, x: Tensor, y: Tensor) -> tuple[float, float]:
+def _rounding_of_subspaces(layer: NearestSubspace, x: Tensor, y: Tensor) -> Errors:
     r"""Bound heights by multiples of :math:`w = \|x\| + \max_k \|\mu_k\|`.
 
     No difference :math:`x - \mu_k` is longer than w. The choice of components rests on squared
@@ -179,13 +172,13 @@ def _rounding_of_subspaces(layer: NearestSubspace, x: Tensor, y: Tensor) -> tupl
     return relative, absolute
 
 
-def _rounding_of_blur(layer: GaussianBlur, x: Tensor, y: Tensor) -> tuple[float, float]:
+def _rounding_of_blur(layer: GaussianBlur, x: Tensor, y: Tensor) -> Errors:
     n_terms = len(layer.vertical) + len(layer.horizontal) + 4
     norms = map(spectral_norm, (layer.vertical.abs(), layer.horizontal.abs()))
     return product(gamma(n_terms, y.dtype), *norms), _underflow(y, 4 * n_terms)
 
 
-def _rounding_of_values(layer: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+def _rounding_of_values(layer: nn.Module, x: Tensor, y: Tensor) -> Errors:
     """Bound values of at most 1 that torch's library computes to 8 units in the last place."""
     return 0.0, product(gamma(16, y.dtype), root(y.numel()))
 
@@ -198,9 +191,9 @@ PROOFS: dict[type[nn.Module], Proof] = {
     InvertibleDownsampling2d: Proof(_contraction, _no_rounding),
     L2NormPool2d: Proof(_contraction, _rounding_of_norms),
     NearestSubspace: Proof(_norm_of_subspaces, _rounding_of_subspaces),
-    OrthogonalConv2d: Proof(_own_bound, _rounding_of_convolution),
-    OrthogonalLinear: Proof(_own_bound, _rounding_of_linear),
-    ReshapedConv2d: Proof(_own_bound, _rounding_of_convolution),
+    OrthogonalConv2d: Proof(OrthogonalConv2d.lipschitz_bound, _rounding_of_convolution),
+    OrthogonalLinear: Proof(_norm_of_weight, _rounding_of_linear),
+    ReshapedConv2d: Proof(ReshapedConv2d.lipschitz_bound, _rounding_of_convolution),
     ScaledAvgPool2d: Proof(_contraction, _rounding_of_means),
     nn.Conv2d: Proof(_norm_of_convolution, _rounding_of_convolution),
     nn.Flatten: Proof(_contraction, _no_rounding),

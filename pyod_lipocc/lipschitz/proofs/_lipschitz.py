@@ -42,7 +42,7 @@ def lipschitz_bound(network: nn.Module) -> float:
     """
     if computes_as(network, nn.Sequential):
         return product(*map(lipschitz_bound, network))
-    if computes_as(network, Maximum) or computes_as(network, Minimum):
+    if computes_as(network, Maximum, Minimum):
         return max(map(lipschitz_bound, network.networks))
     if computes_as(network, Mean):
         return quotient(total(*map(lipschitz_bound, network.networks)), len(network.networks))

@@ -109,11 +109,7 @@ class Prefix:
             return self
         if computes_as(module, nn.Sequential):
             return reduce(Prefix.through, module, self)
-        if (
-            computes_as(module, Maximum)
-            or computes_as(module, Mean)
-            or computes_as(module, Minimum)
-        ):
+        if computes_as(module, Maximum, Mean, Minimum):
             return self._through_combination(module)
         proof = entry_of(module, PROOFS)
         steepness = math.inf if proof is None else proof.lipschitz(module)
