@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import joblib
 import numpy as np
 import pytest
 from pyod.models import combination
@@ -49,9 +50,11 @@ def test_lscp(data):
 @pytest.mark.filterwarnings("ignore::UserWarning:suod")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_suod(data, n_jobs, capsys):
+    """Without processes of its own: `test_processes_agree_with_this_one` starts some."""
     members = [small(max_iter=60, random_state=seed) for seed in range(2)]
     suod = SUOD(base_estimators=[*members, LOF()], n_jobs=n_jobs, bps_flag=False, verbose=False)
-    assert_detects(suod, data)
+    with joblib.parallel_config("threading"):
+        assert_detects(suod, data)
 
 
 def test_score_combination(data):

@@ -124,14 +124,16 @@ def test_verbose_draws_a_bar_on_stderr(capfd, verbose):
 
 
 class Slow(nn.Linear):
+    seconds = 0.0
+
     def forward(self, x):
-        if not self.training:
-            time.sleep(1.1)
+        time.sleep(self.seconds)
         return super().forward(x)
 
 
-def test_verbose_draws_a_bar_where_scoring_takes_long(capfd):
+def test_verbose_draws_a_bar_where_scoring_takes_long(capfd, monkeypatch):
     detector = small(network=Slow(3, 1), max_iter=1).fit(X)
+    monkeypatch.setattr(Slow, "seconds", 1.1)
     detector.set_params(verbose=1).predict(X)
     assert f"scores: 100%|██████████| {len(X)}/{len(X)}" in capfd.readouterr().err
 
@@ -388,17 +390,17 @@ class TestNamesAndBuilders:
     """A builder gives the detector of its name, whoever passes it."""
 
     @pytest.mark.parametrize(
-        ("name", "builders"),
+        ("name", "builders", "n_rows"),
         [
-            ("nearest-subspace", [nearest_subspace, partial(nearest_subspace), "auto"]),
-            ("dense", [dense, partial(dense), partial(partial(dense))]),
-            ("inscribed-balls", [inscribed_balls, partial(inscribed_balls)]),
+            ("nearest-subspace", [nearest_subspace, partial(nearest_subspace), "auto"], 1200),
+            ("dense", [dense, partial(dense), partial(partial(dense))], 1200),
+            ("inscribed-balls", [inscribed_balls, partial(inscribed_balls)], 200),
         ],
     )
     @pytest.mark.parametrize("novelty", [True, False])
-    def test_of_tables(self, name, builders, novelty):
+    def test_of_tables(self, name, builders, n_rows, novelty):
         first, *others = (
-            LipOCC(network=network, novelty=novelty, max_iter=2, random_state=0).fit(cloud(1200))
+            LipOCC(network=network, novelty=novelty, max_iter=2, random_state=0).fit(cloud(n_rows))
             for network in (name, *builders)
         )
         for other in others:
