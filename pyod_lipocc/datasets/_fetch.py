@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib
 import os
 import zlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from pyod_lipocc._extras import import_extra
 from pyod_lipocc.datasets._registry import Collection
 
-__all__ = ["import_extra", "read"]
-
-
-def import_extra(module: str) -> ModuleType:
-    """Import a module of the extra `data`, or say how to install it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f'{module} is needed for this: pip install "pyod_lipocc[data]"', name=module
-        ) from error
+__all__ = ["read"]
 
 
 def read(collection: Collection, name: str) -> bytes:
@@ -62,7 +51,7 @@ def read(collection: Collection, name: str) -> bytes:
 
 
 def _downloaded(collection: Collection, filename: str, expected: str) -> Path:
-    pooch = import_extra("pooch")
+    pooch = import_extra("pooch", "data")
     folder = pooch.os_cache("pyod_lipocc") / collection.folder
 
     def download(url: str, output: str, cache: Any) -> None:

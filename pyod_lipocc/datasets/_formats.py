@@ -15,8 +15,8 @@ import scipy.io
 from numpy.typing import NDArray
 
 from pyod_lipocc._checks import listed
+from pyod_lipocc._extras import import_extra
 from pyod_lipocc.datasets._csv import read_csv
-from pyod_lipocc.datasets._fetch import import_extra
 from pyod_lipocc.datasets._labels import candidates, plain
 
 __all__ = ["READERS", "Content"]
@@ -78,8 +78,8 @@ def _read_csv(file: BinaryIO, label: str | None, separator: str) -> Content:
 
 
 def _read_parquet(file: BinaryIO, label: str | None, _: str) -> Content:
-    types, parquet = import_extra("pyarrow").types, import_extra("pyarrow.parquet")
-    table = parquet.ParquetFile(file).read()
+    types = import_extra("pyarrow", "data").types
+    table = import_extra("pyarrow.parquet", "data").ParquetFile(file).read()
     names = list(table.column_names)
     _check_duplicates(names)
     declared = (table.schema.pandas_metadata or {}).get("index_columns", [])

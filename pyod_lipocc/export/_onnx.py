@@ -6,9 +6,9 @@ precision. Gathered windows and products of matrices, which it has in both preci
 
 from __future__ import annotations
 
-import importlib
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,22 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pyod_lipocc.lipschitz import (
-    FullSort,
-    GaussianBlur,
-    GlobalL2NormPool2d,
-    GroupSort2,
-    InvertibleDownsampling2d,
-    L2NormPool2d,
-    Maximum,
-    Mean,
-    Minimum,
-    NearestSubspace,
-    OrthogonalConv2d,
-    OrthogonalLinear,
-    ReshapedConv2d,
-    ScaledAvgPool2d,
-)
+from pyod_lipocc import lipschitz
+from pyod_lipocc._extras import import_extra
 from pyod_lipocc.lipschitz.dispatch import computes_as, entry_of
 
 __all__ = ["Graph", "add_layer", "import_onnx"]
@@ -44,14 +30,7 @@ Writer = Callable[["Graph", Any, str, Shape, Shape], str]
 output."""
 
 
-def import_onnx() -> Any:
-    """Import onnx, or say how to install it."""
-    try:
-        return importlib.import_module("onnx")
-    except ImportError as error:
-        raise ImportError(
-            'onnx is needed for this: pip install "pyod_lipocc[onnx]"', name="onnx"
-        ) from error
+import_onnx = partial(import_extra, "onnx", "onnx")
 
 
 class Graph:
@@ -217,10 +196,8 @@ def _invertible_downsampling(graph: Graph, layer: Any, x: str, before: Shape, af
 
 
 def _conv(graph: Graph, layer: Any, x: str, before: Shape, after: Shape) -> str:
-    sides, strides = (layer.kernel_size,) * 2, (layer.stride,) * 2
-    starts = (-((layer.kernel_size - 1) // 2),) * 2
-    taps = _taps(before, after, sides, strides, starts, (1, 1), layer.padding_mode)
-    return _convolve(graph, layer.kernel(), layer.bias, x, before, after, taps)
+    strides, starts = (layer.stride,) * 2, (-((layer.kernel_size - 1) // 2),) * 2
+    return _convolve(graph, layer, x, before, after, layer.kernel(), strides, starts, (1, 1))
 
 
 def _torch_conv(graph: Graph, layer: Any, x: str, before: Shape, after: Shape) -> str:
@@ -230,80 +207,62 @@ def _torch_conv(graph: Graph, layer: Any, x: str, before: Shape, after: Shape) -
             f"network cannot be exported, got {layer!r}: accepted are convolutions without groups, "
             f"with a padding in numbers and padding_mode one of {', '.join(modes)}"
         )
-    sides, starts = layer.kernel_size, tuple(-pad for pad in layer.padding)
-    taps = _taps(before, after, sides, layer.stride, starts, layer.dilation, layer.padding_mode)
-    return _convolve(graph, layer.weight, layer.bias, x, before, after, taps)
-
-
-def _taps(
-    before: Shape,
-    after: Shape,
-    sides: Shape,
-    strides: Shape,
-    starts: Shape,
-    dilations: Shape,
-    padding_mode: str,
-) -> npt.NDArray[np.int64]:
-    """Return the number of the pixel that each output sees at each tap, shape (h, w, k_h, k_w).
-
-    Pixels are numbered row by row. The number after the last pixel stands for the padding.
-    """
-    _, height, width = before
-    axes = zip(after[1:], sides, strides, starts, dilations, strict=True)
-    rows, columns = (
-        start + stride * np.arange(length)[:, None] + dilation * np.arange(side)
-        for length, side, stride, start, dilation in axes
-    )
-    rows, columns = rows[:, None, :, None], columns[None, :, None, :]
-    if padding_mode == "circular":
-        return rows % height * width + columns % width
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    return np.where(inside, rows * width + columns, height * width)
+    axes = layer.stride, tuple(-pad for pad in layer.padding), layer.dilation
+    return _convolve(graph, layer, x, before, after, layer.weight, *axes)
 
 
 def _convolve(
-    graph: Graph,
-    kernel: Tensor,
-    bias: Tensor | None,
-    x: str,
-    before: Shape,
-    after: Shape,
-    taps: npt.NDArray[np.int64],
+    graph: Graph, layer: Any, x: str, before: Shape, after: Shape, kernel: Tensor, *axes: Shape
 ) -> str:
     """Gather windows of pixels with their channels, and multiply them by the kernel."""
+    taps = _taps(layer.padding_mode, before, after, kernel.shape[2:], *axes)
     channels, n_pixels = before[0], before[1] * before[2]
     x = graph.add("Transpose", graph.reshape(x, (channels, n_pixels)), perm=[0, 2, 1])
     if n_pixels in taps:
         x = graph.add("Pad", x, np.array([0, 0, 0, 0, 1, 0]))
     windows = graph.add("Gather", x, taps.ravel(), axis=1)
-    n_outputs, n_inputs = after[1] * after[2], taps.shape[2] * taps.shape[3] * channels
+    n_outputs, n_inputs = after[1] * after[2], kernel[0].numel()
     matrix = kernel.detach().permute(2, 3, 1, 0).reshape(n_inputs, after[0])
     y = graph.add("MatMul", graph.reshape(windows, (n_outputs, n_inputs)), matrix)
-    if bias is not None:
-        y = graph.add("Add", y, bias)
+    if layer.bias is not None:
+        y = graph.add("Add", y, layer.bias)
     return graph.reshape(graph.add("Transpose", y, perm=[0, 2, 1]), after)
 
 
+def _taps(mode: str, before: Shape, after: Shape, *axes: Shape) -> npt.NDArray[np.int64]:
+    """Return the number of the pixel that each output sees at each tap, shape (h, w, k_h, k_w).
+
+    `axes` are the sides, the strides, the starts and the dilations of the kernel, each for rows and
+    columns. Pixels are numbered row by row. The number after the last pixel stands for the padding.
+    """
+    _, height, width = before
+    rows, columns = (
+        start + stride * np.arange(length)[:, None] + dilation * np.arange(side)
+        for length, side, stride, start, dilation in zip(after[1:], *axes, strict=True)
+    )
+    rows, columns = rows[:, None, :, None], columns[None, :, None, :]
+    if mode == "circular":
+        rows, columns = rows % height, columns % width
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    return np.where(inside, rows * width + columns, height * width)
+
+
 def _nearest_subspace(
-    graph: Graph, layer: NearestSubspace, x: str, before: Shape, after: Shape
+    graph: Graph, layer: lipschitz.NearestSubspace, x: str, before: Shape, after: Shape
 ) -> str:
     """Find the nearest components by products of matrices, their heights by differences."""
     K, q, d = layer.basis.shape
     j, basis = layer.n_nearest, layer.basis.detach().reshape(K * q, d)
-    squared = graph.add(
-        "Add", graph.add("MatMul", x, -2 * layer.centers.mT), (layer.centers**2).sum(1)
-    )
+    products = graph.add("MatMul", x, -2 * layer.centers.mT)
+    squared = graph.add("Add", products, (layer.centers**2).sum(1))
     norms = graph.add("ReduceSum", graph.add("Mul", x, x), np.array([1]), keepdims=1)
     squared = graph.add("Add", squared, norms)
     if q:
         origin = torch.einsum("kqd,kd->kq", layer.basis, layer.centers)
         products = graph.reshape(graph.add("MatMul", x, basis.mT), (K, q))
         coordinates = graph.add("Sub", products, origin)
-        lost = graph.add(
-            "Mul",
-            graph.add("Mul", coordinates, coordinates),
-            1 - layer.contraction.clamp(0, 1) ** 2,
-        )
+        squares = graph.add("Mul", coordinates, coordinates)
+        lost = graph.add("Mul", squares, 1 - layer.contraction.clamp(0, 1) ** 2)
         squared = graph.add("Sub", squared, graph.add("ReduceSum", lost, np.array([2]), keepdims=0))
     heights = graph.add("Add", graph.add("Sqrt", graph.add("Relu", squared)), layer.offset)
     nearest = graph.add_split("TopK", heights, np.array([j]), names=["", ""], axis=1, largest=0)[1]
@@ -315,9 +274,8 @@ def _nearest_subspace(
         kept = graph.reshape(graph.add("Mul", chosen, along), (j, K * q))
         v = graph.add("Sub", v, graph.add("MatMul", kept, basis))
     lengths = graph.add("ReduceSum", graph.add("Mul", v, v), np.array([2]), keepdims=0)
-    heights = graph.add(
-        "Add", graph.add("Sqrt", lengths), graph.add("Gather", layer.offset, nearest)
-    )
+    lengths = graph.add("Sqrt", lengths)
+    heights = graph.add("Add", lengths, graph.add("Gather", layer.offset, nearest))
     return graph.add("Sub", layer.bias, graph.add("ReduceMean", heights, axes=[1], keepdims=1))
 
 
@@ -341,20 +299,20 @@ def _elementwise(operator: str) -> Writer:
 
 
 _LAYERS: dict[type[nn.Module], Writer] = {
-    FullSort: _full_sort,
-    GaussianBlur: _gaussian_blur,
-    GlobalL2NormPool2d: _global_l2_norm_pool,
-    GroupSort2: _group_sort2,
-    InvertibleDownsampling2d: _invertible_downsampling,
-    L2NormPool2d: _l2_norm_pool,
-    Maximum: _combine("Max"),
-    Mean: _combine("Sum"),
-    Minimum: _combine("Min"),
-    NearestSubspace: _nearest_subspace,
-    OrthogonalConv2d: _conv,
-    OrthogonalLinear: _linear,
-    ReshapedConv2d: _conv,
-    ScaledAvgPool2d: _scaled_avg_pool,
+    lipschitz.FullSort: _full_sort,
+    lipschitz.GaussianBlur: _gaussian_blur,
+    lipschitz.GlobalL2NormPool2d: _global_l2_norm_pool,
+    lipschitz.GroupSort2: _group_sort2,
+    lipschitz.InvertibleDownsampling2d: _invertible_downsampling,
+    lipschitz.L2NormPool2d: _l2_norm_pool,
+    lipschitz.Maximum: _combine("Max"),
+    lipschitz.Mean: _combine("Sum"),
+    lipschitz.Minimum: _combine("Min"),
+    lipschitz.NearestSubspace: _nearest_subspace,
+    lipschitz.OrthogonalConv2d: _conv,
+    lipschitz.OrthogonalLinear: _linear,
+    lipschitz.ReshapedConv2d: _conv,
+    lipschitz.ScaledAvgPool2d: _scaled_avg_pool,
     nn.Conv2d: _torch_conv,
     nn.Flatten: _reshape,
     nn.Identity: _elementwise("Identity"),
