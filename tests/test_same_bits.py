@@ -18,10 +18,11 @@ from threadpoolctl import threadpool_limits
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.datasets import load_odds, load_toy
-from pyod_lipocc.lipschitz import Mean, NearestSubspace, dense
+from pyod_lipocc.lipschitz import Mean, NearestSubspace, conv, conv_deep, dense
 
 RECORD = Path(__file__).parent / "files" / "fits.npz"
 N_ROWS = 40
+SHORT = {"max_iter": 2, "batch_size": 16}
 ODDS = ("cardio", "glass", "ionosphere")
 
 
@@ -58,8 +59,9 @@ FITS = {
     "few images": images(200),
     "images": images(1200),
     "dense on images": images(300, network="dense", max_iter=20),
-    "conv": images(60, network="conv", max_iter=2, batch_size=16, standardize=False),
-    "conv-deep": images(60, network="conv-deep", max_iter=2, batch_size=16),
+    # Narrow: certificates of the default widths take seconds.
+    "conv": images(60, network=partial(conv, width=16), **SHORT, standardize=False),
+    "conv-deep": images(60, network=partial(conv_deep, stages=((2, 8), (1, 16))), **SHORT),
     **{name: lambda name=name: (load_odds(name).X, {}) for name in ODDS},
     **{f"clean {name}": lambda name=name: (load_odds(name).X, {"novelty": True}) for name in ODDS},
 }

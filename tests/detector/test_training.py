@@ -12,8 +12,16 @@ from torch import nn
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.domains import Ball
-from pyod_lipocc.lipschitz import NearestSubspace, OrthogonalConv2d, conv, dense, lipschitz_bound
+from pyod_lipocc.lipschitz import (
+    NearestSubspace,
+    OrthogonalConv2d,
+    conv,
+    conv_deep,
+    dense,
+    lipschitz_bound,
+)
 from pyod_lipocc.negatives import uniform
+from pyod_lipocc.recipe import build
 from pyod_lipocc.sampler import newton_raphson
 from pyod_lipocc.starts import inscribed_balls, nearest_subspace
 from pyod_lipocc.stiefel import StiefelAdam
@@ -415,6 +423,16 @@ class TestNamesAndBuilders:
         )
         np.testing.assert_array_equal(second.decision_scores_, first.decision_scores_)
         assert len(first.calibration_scores_) == 55
+
+    @pytest.mark.parametrize(("name", "builder"), [("conv", conv), ("conv-deep", conv_deep)])
+    def test_of_convolutions(self, name, builder):
+        first, second = (
+            build(network, 64, torch.Generator().manual_seed(0), image_shape=(8, 8))
+            for network in (name, builder)
+        )
+        assert str(first) == str(second)
+        for weight, other in zip(first.parameters(), second.parameters(), strict=True):
+            assert torch.equal(weight, other)
 
     def test_subspaces_of_tables_hold_rows_out(self):
         network = partial(nearest_subspace, n_components=4)
