@@ -175,8 +175,7 @@ class Ball(Domain):
             raise ValueError(f"radius must be a finite number > 0, got {radius.tolist()!r}")
         if center.ndim > 1 or not torch.isfinite(center).all():
             raise ValueError(f"center must be one or d finite numbers, got {center.tolist()!r}")
-        object.__setattr__(self, "radius", radius)
-        object.__setattr__(self, "center", center)
+        vars(self).update(radius=radius, center=center)
 
     @property
     def n_features(self) -> int | None:
@@ -264,8 +263,7 @@ class Box(Domain):
         dtype = torch.promote_types(low.dtype, high.dtype)
         both = low.to(dtype), high.to(dtype)
         low, high = torch.broadcast_tensors(*both)  # type: ignore[no-untyped-call]
-        object.__setattr__(self, "low", low)
-        object.__setattr__(self, "high", high)
+        vars(self).update(low=low, high=high)
 
     @property
     def n_features(self) -> int | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,16 +71,8 @@ def load_digits_one_class(one_class: int) -> OneClassDataset:
     """
     check_integer("one_class", one_class, 0, 9)
     pixels, digits = load_digits(return_X_y=True)
-    X_train, X_test, d_train, d_test = train_test_split(
-        (pixels / 16.0).astype(np.float32), digits, test_size=1 / 3, stratify=digits, random_state=0
-    )
-    return OneClassDataset(
-        name=f"digits-{one_class}",
-        X_train=X_train[d_train == one_class],
-        X_test=X_test,
-        y_test=(d_test != one_class).astype(np.int64),
-        image_shape=(1, 8, 8),
-    )
+    split = train_test_split(pixels, digits, test_size=1 / 3, stratify=digits, random_state=0)
+    return _one_class("digits", one_class, split, brightest=16)
 
 
 def load_mnist(one_class: int) -> OneClassDataset:
@@ -110,13 +105,7 @@ def load_mnist(one_class: int) -> OneClassDataset:
     check_integer("one_class", one_class, 0, 9)
     X_train, d_train = _mnist("train")
     X_test, d_test = _mnist("t10k")
-    return OneClassDataset(
-        name=f"mnist-{one_class}",
-        X_train=_scaled(X_train[d_train == one_class]),
-        X_test=_scaled(X_test),
-        y_test=(d_test != one_class).astype(np.int64),
-        image_shape=(1, 28, 28),
-    )
+    return _one_class("mnist", one_class, (X_train, X_test, d_train, d_test), brightest=255)
 
 
 def _mnist(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -126,5 +115,16 @@ def _mnist(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return pixels.reshape(-1, 784), digits
 
 
-def _scaled(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return pixels.astype(np.float32) / np.float32(255.0)
+def _one_class(
+    name: str, one_class: int, split: Sequence[NDArray[Any]], brightest: int
+) -> OneClassDataset:
+    """Keep one class of the first part of a split, and scale the pixels of both to [0, 1]."""
+    X_train, X_test, d_train, d_test = split
+    side = math.isqrt(X_test.shape[1])
+    return OneClassDataset(
+        name=f"{name}-{one_class}",
+        X_train=X_train[d_train == one_class].astype(np.float32) / np.float32(brightest),
+        X_test=X_test.astype(np.float32) / np.float32(brightest),
+        y_test=(d_test != one_class).astype(np.int64),
+        image_shape=(1, side, side),
+    )

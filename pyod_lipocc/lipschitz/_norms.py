@@ -29,11 +29,14 @@ _TWIDDLE = 2.0**-48
 
 
 def _to_unit_scale(values: Tensor) -> tuple[Tensor, float]:
-    """Divide by a power of 2, in float64 and without rounding; largest magnitude in [1/2, 1)."""
+    """Divide by a power of 2, in float64 and without rounding; largest magnitude in [1/2, 1).
+
+    A largest magnitude that is 0, infinite or nan is the scale itself, of zeros.
+    """
     exact = values.detach().to("cpu", torch.promote_types(values.dtype, torch.float64))
     largest = exact.abs().max().item() if exact.numel() else 0.0
     if largest == 0 or not math.isfinite(largest):
-        return exact, largest
+        return torch.zeros_like(exact), largest
     # One power less than 2**1024, which no float holds.
     power = 2.0 ** min(math.frexp(largest)[1], 1023)
     return exact / power, power
@@ -94,9 +97,7 @@ def _gram_bound(matrices: Tensor) -> float:
 def spectral_norm(matrices: Tensor) -> float:
     """Bound the largest singular value of a matrix, or of all matrices of a batch (..., m, n)."""
     unit, scale = _to_unit_scale(matrices)
-    if scale == 0 or not math.isfinite(scale):
-        return 0.0 if scale == 0 else math.inf
-    return product(root(_gram_bound(unit)), scale)
+    return product(root(_gram_bound(unit)), scale) if scale else 0.0
 
 
 def orthonormality_defect(basis: Tensor) -> float:
@@ -147,8 +148,8 @@ def convolution_norm(kernel: Tensor) -> float:
     - the sum of the norms of the taps, tight for blurs.
     """
     unit, scale = _to_unit_scale(kernel)
-    if scale == 0 or not math.isfinite(scale):
-        return 0.0 if scale == 0 else math.inf
+    if scale == 0:
+        return 0.0
     square, slack = _autocorrelation_bound(unit)
     if slack > _TIGHT * square:
         square = min(square, _grid_bound(unit))
