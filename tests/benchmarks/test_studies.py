@@ -14,7 +14,8 @@ def test_signed_distances_have_a_row_each_and_pictures(tmp_path):
     assert (tmp_path / "signed-distance-plane.png").stat().st_size > 0
 
 
-def test_toy_experiment_draws_what_was_run_and_runs_nothing_twice(tmp_path, capsys):
+def test_toy_experiment_draws_what_was_run_and_runs_nothing_twice(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(toy, "RESOLUTION", 50)
     selected = ["--sets", "two-moons", "disc", "--models", "lipocc", "ocsvm", "conventional"]
     command = [*selected, "--hidden", "8", "--max-iter", "20", "--output", str(tmp_path)]
     toy.main(command)

@@ -91,7 +91,13 @@ def test_refused_values_of_parameters(name, value):
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize("name", ["contamination", "margin", "batch_size", "device", "image_shape"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("contamination", "novelty", "margin", "batch_size", "device", "image_shape"),
+        *("threshold", "alpha", "attack_radius"),
+    ],
+)
 def test_refused_values_leave_a_fitted_detector_as_it_was(name, method, fitted):
     detector = copy.deepcopy(fitted)
     before = fitted_state(detector)

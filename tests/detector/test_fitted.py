@@ -8,7 +8,6 @@ import torch
 from sklearn.exceptions import NotFittedError
 from small import cloud, small
 
-from pyod_lipocc import LipOCC
 from pyod_lipocc.lipschitz import Maximum, NearestSubspace, dense
 
 ROUNDING = 1e-9
@@ -234,26 +233,3 @@ def test_standardised_answers_do_not_depend_on_the_units(network, c):
     close(other.signed_distance(c * X), one.signed_distance(X))
     close(other.certified_radius(c * X) / c, one.certified_radius(X))
     close(other.certified_radius(c * X, units="scaled"), one.certified_radius(X, units="scaled"))
-
-
-class TestFiles:
-    def test_saved_and_loaded_it_answers_in_the_same_bits(self, detector, tmp_path):
-        detector.save(tmp_path / "detector")
-        loaded = LipOCC.load(tmp_path / "detector")
-        for answer in ("decision_function", "certified_radius", "predict", "predict_proba"):
-            np.testing.assert_array_equal(
-                getattr(loaded, answer)(QUERIES), getattr(detector, answer)(QUERIES)
-            )
-        np.testing.assert_array_equal(
-            loaded.sample(4, random_state=1), detector.sample(4, random_state=1)
-        )
-
-    def test_the_torch_module_is_the_score(self, detector):
-        module = detector.to_torch()
-        scores = module(torch.from_numpy(QUERIES)).detach().numpy()
-        np.testing.assert_allclose(
-            scores,
-            detector.decision_function(QUERIES),
-            rtol=1e-12,
-            atol=1e-12 * detector.scaling_.unit,
-        )

@@ -27,7 +27,7 @@ CAUSED_BY_PYOD = {
 @pytest.mark.filterwarnings("ignore:Function fit_predict is deprecated:FutureWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @parametrize_with_checks(
-    [LipOCC(max_iter=30, random_state=0)], expected_failed_checks=lambda estimator: CAUSED_BY_PYOD
+    [LipOCC(max_iter=5, random_state=0)], expected_failed_checks=lambda estimator: CAUSED_BY_PYOD
 )
 def test_scikit_learn_contract(estimator, check):
     check(estimator)

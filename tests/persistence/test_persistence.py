@@ -111,6 +111,7 @@ def answers(detector):
         *(detector.decision_scores_, detector.labels_, detector.decision_function(X)),
         *detector.predict(X, return_confidence=True),
         *(detector.predict_proba(X, method=method) for method in ("linear", "unify")),
+        *(detector.certified_radius(X), detector.sample(4, random_state=1)),
     )
 
 
