@@ -106,7 +106,8 @@ class _NumpySort(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (order,) = ctx.saved_tensors
         rows = gradient.movedim(ctx.dim, -1)
-        if torch.is_grad_enabled() or is_transformed(gradient):  # torch derives this once more
+        # Only operators out of place can be derived once more, or transformed.
+        if torch.is_grad_enabled() or is_transformed(gradient):
             unsorted = torch.zeros_like(rows).scatter(-1, order.long(), rows)
         else:
             unsorted = torch.empty(rows.shape, dtype=rows.dtype)
