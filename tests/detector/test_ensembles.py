@@ -50,7 +50,7 @@ def test_lscp(data):
 @pytest.mark.filterwarnings("ignore::UserWarning:suod")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_suod(data, n_jobs, capsys):
-    """Without processes of its own: `test_processes_agree_with_this_one` starts some."""
+    """Without processes of its own: `test_another_process_agrees_with_this_one` starts one."""
     members = [small(max_iter=60, random_state=seed) for seed in range(2)]
     suod = SUOD(base_estimators=[*members, LOF()], n_jobs=n_jobs, bps_flag=False, verbose=False)
     with joblib.parallel_config("threading"):
