@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from pyod_lipocc._atomic import write_atomically
+from pyod_lipocc._extras import import_extra
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._version import __version__
-from pyod_lipocc.export._onnx import Graph, add_layer, import_onnx
+from pyod_lipocc.export._onnx import Graph, add_layer
 from pyod_lipocc.scorer import Scorer
 
 __all__ = ["to_onnx"]
@@ -50,7 +51,7 @@ def to_onnx(
     ValueError
         If the network has another layer.
     """
-    onnx = import_onnx()
+    onnx = import_extra("onnx", "onnx")
     scorer = copy.deepcopy(scorer).cpu()
     graph = Graph(scorer.margin.numpy().dtype)
     _add_scorer(graph, scorer)

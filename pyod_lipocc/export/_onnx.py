@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from pyod_lipocc import lipschitz
 from pyod_lipocc._extras import import_extra
 from pyod_lipocc.lipschitz.dispatch import computes_as, entry_of
 
-__all__ = ["Graph", "add_layer", "import_onnx"]
+__all__ = ["Graph", "add_layer"]
 
 Shape = tuple[int, ...]
 """Of one row: without the batch dimension."""
@@ -28,9 +27,6 @@ Shape = tuple[int, ...]
 Writer = Callable[["Graph", Any, str, Shape, Shape], str]
 """From a graph, a layer, the name of its input and the shapes before and after to that of its
 output."""
-
-
-import_onnx = partial(import_extra, "onnx", "onnx")
 
 
 class Graph:
@@ -48,7 +44,7 @@ class Graph:
     """
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
-        self._onnx = import_onnx()
+        self._onnx = import_extra("onnx", "onnx")
         self.dtype = np.dtype(dtype)
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
