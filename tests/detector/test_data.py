@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from small import cloud, small
 
-from pyod_lipocc import _chunks
 from pyod_lipocc.domains import Ball, Box
 
 STANDARDIZE = pytest.mark.parametrize("standardize", [True, False])
@@ -175,22 +174,16 @@ def test_a_score_depends_on_its_row_only(of_unit_scale, data):
     )
 
 
-@pytest.mark.parametrize("n_rows", [63, 64, 65, 200])
-def test_chunks_do_not_show(n_rows, monkeypatch):
-    X = cloud(n_rows)
-    whole = small().fit(X)
-    monkeypatch.setattr(_chunks, "CHUNK", 64)
-    np.testing.assert_allclose(
-        whole.decision_function(X), whole.decision_scores_, rtol=1e-12, atol=1e-12
-    )
-    in_chunks = small().fit(X)
-    np.testing.assert_allclose(in_chunks.margin_, whole.margin_, rtol=1e-12)
-    np.testing.assert_allclose(in_chunks.decision_scores_, whole.decision_scores_, atol=1e-4)
+@pytest.mark.parametrize("n_parts", [2, 3, 40])
+def test_many_rows_are_scored_as_a_few_are(of_unit_scale, n_parts):
+    X = cloud(1500, seed=1)
+    score = of_unit_scale.decision_function
+    parts = [score(part) for part in np.array_split(X, n_parts)]
+    np.testing.assert_allclose(score(X), np.concatenate(parts), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
-def test_memory_of_scoring_is_bounded(tmp_path, monkeypatch, dtype):
-    monkeypatch.setattr(_chunks, "CHUNK", 512)
+def test_memory_of_scoring_is_bounded(tmp_path, dtype):
     detector = small(max_iter=2).fit(cloud(n_features=10))
     n_rows = 100_000
     X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", dtype, (n_rows, 10))
