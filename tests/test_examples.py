@@ -6,7 +6,6 @@ import runpy
 import sys
 from pathlib import Path
 
-import matplotlib as mpl
 import pytest
 from matplotlib import pyplot as plt
 
@@ -46,8 +45,8 @@ def run(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "argv", [str(EXAMPLES / name), *arguments])
         runpy.run_path(sys.argv[0], run_name="__main__")
 
-    with mpl.rc_context({"backend": "Agg"}):
-        yield script
+    plt.switch_backend("Agg")
+    yield script
     plt.close("all")
 
 

@@ -181,7 +181,7 @@ def as_array(answer):
 
 
 @pytest.mark.parametrize("name", OF_DETECTORS)
-def test_methods(detector, name, tmp_path):
+def test_no_surroundings_change_an_answer_of_a_detector(detector, name, tmp_path):
     answer = OF_DETECTORS[name]
     expected = answer(detector, tmp_path)
     for surroundings in SURROUNDINGS.values():
@@ -191,7 +191,7 @@ def test_methods(detector, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", OF_FUNCTIONS)
-def test_functions(name):
+def test_no_surroundings_change_an_answer_of_a_function(name):
     expected = as_array(OF_FUNCTIONS[name]())
     for surroundings in SURROUNDINGS.values():
         with surroundings():

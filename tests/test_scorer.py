@@ -313,23 +313,23 @@ class TestGraphs:
         assert layers <= compiled
 
     @every_kind
-    def test_exported(self, kind):
+    def test_exported_scores_are_the_same(self, kind):
         assert_scores_of(kind, exported(kind, strict=False))
 
     @of_today
     @pytest.mark.parametrize("kind", ["circular and pools", "maximum"])
-    def test_exported_strictly(self, kind):
-        """Read by the tracer that compiles, which `test_compiled` shows every layer."""
+    def test_strictly_exported_scores_are_the_same(self, kind):
+        """The tracer is the one that compiles: `EVERY_LAYER` is shown to it there."""
         assert_scores_of(kind, exported(kind, strict=True))
 
     @every_kind
-    def test_traced(self, kind):
+    def test_traced_scores_are_the_same(self, kind):
         traced = torch.jit.trace(fitted(kind).to_torch(), rows(kind, TRACED))
         assert_scores_of(kind, traced)
         assert traced(rows(kind, 0)).shape == (0,)
 
     @pytest.mark.parametrize("kind", EVERY_LAYER)
-    def test_compiled(self, kind):
+    def test_compiled_scores_and_gradients_are_the_same(self, kind):
         torch.compiler.reset()  # torch compiles one `forward` a few times only
         scorer = fitted(kind).to_torch()
         compiled = torch.compile(scorer, backend="eager", fullgraph=True)

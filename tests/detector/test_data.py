@@ -46,7 +46,7 @@ SHAPES = {
 
 @STANDARDIZE
 @pytest.mark.parametrize("X", SHAPES.values(), ids=SHAPES)
-def test_any_finite_data(X, standardize):
+def test_any_finite_data_are_scored(X, standardize):
     assert_sound(small(standardize=standardize).fit(X), X)
 
 
@@ -220,7 +220,7 @@ def test_margin_is_in_the_units_of_the_scores(standardize):
     assert detector.margin_ == pytest.approx(spacing / 2)
 
 
-def test_images_as_rows():
+def test_images_are_rows():
     detector = small(image_shape=(4, 4)).fit(cloud(50, 16))
     assert detector.decision_scores_.shape == (50,)
     assert small(image_shape=(1, 4, 4)).fit(cloud(50, 16)).decision_scores_.shape == (50,)

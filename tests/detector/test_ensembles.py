@@ -33,7 +33,7 @@ def assert_detects(ensemble, data):
     assert roc_auc_score(y_test, ensemble.decision_function(X_test)) > 0.8
 
 
-def test_feature_bagging(data):
+def test_feature_bagging_detects(data):
     bagging = FeatureBagging(small(max_iter=60), n_estimators=3, random_state=0)
     assert_detects(bagging, data)
     widths = {member.n_features_in_ for member in bagging.estimators_}
@@ -42,14 +42,14 @@ def test_feature_bagging(data):
 
 
 @pytest.mark.filterwarnings("ignore:The number of histogram bins")
-def test_lscp(data):
+def test_lscp_detects(data):
     members = [small(max_iter=60, random_state=seed) for seed in range(2)]
     assert_detects(LSCP([*members, LOF()], random_state=0), data)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:suod")
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_suod(data, n_jobs, capsys):
+def test_suod_detects(data, n_jobs, capsys):
     """Without processes of its own: `test_another_process_agrees_with_this_one` starts one."""
     members = [small(max_iter=60, random_state=seed) for seed in range(2)]
     suod = SUOD(base_estimators=[*members, LOF()], n_jobs=n_jobs, bps_flag=False, verbose=False)
@@ -57,7 +57,7 @@ def test_suod(data, n_jobs, capsys):
         assert_detects(suod, data)
 
 
-def test_score_combination(data):
+def test_combined_scores_detect(data):
     X, X_test, _, y_test = data
     members = [small(max_iter=60, random_state=seed).fit(X) for seed in range(3)]
     train = np.column_stack([member.decision_scores_ for member in members])

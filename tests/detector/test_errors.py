@@ -77,7 +77,7 @@ def test_every_parameter_is_refused_something():
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in REFUSED.items() for value in values]
 )
-def test_refused_values_of_parameters(name, value):
+def test_a_refused_value_is_named_with_its_parameter(name, value):
     detector = small(max_iter=5)
     before = fitted_state(detector)
     with pytest.raises((ValueError, TypeError)) as caught:
@@ -141,7 +141,7 @@ BAD_DATA = {
 
 @pytest.mark.filterwarnings("ignore:X has feature names")
 @pytest.mark.parametrize(("data", "message"), BAD_DATA.values(), ids=BAD_DATA)
-def test_refused_data(data, message, detector):
+def test_refused_data_leave_the_detector_as_it_was(data, message, detector):
     before = fitted_state(detector)
     fits, scores = ("fit", "partial_fit"), ("decision_function", "predict")
     for method in (*fits, *scores) if hasattr(detector, "network_") else fits:
@@ -203,7 +203,7 @@ WRONG_NETWORKS = {
 
 
 @pytest.mark.parametrize("network", WRONG_NETWORKS.values(), ids=WRONG_NETWORKS)
-def test_networks_that_do_not_fit_the_data(detector, network):
+def test_networks_that_do_not_fit_the_data_are_refused(detector, network):
     before = fitted_state(detector)
     with pytest.raises((ValueError, TypeError), match="network must"):
         detector.set_params(network=network).fit(X)
@@ -212,7 +212,7 @@ def test_networks_that_do_not_fit_the_data(detector, network):
 
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("domain", [Ball(0.5), Box(-0.5, 0.5), Ball(9.0, center=[0, 0, 99.0])])
-def test_domains_that_miss_rows(detector, domain, standardize):
+def test_domains_that_miss_rows_are_refused(detector, domain, standardize):
     before = fitted_state(detector)
     with pytest.raises(ValueError, match=r"domain must contain the data.*(Ball|Box).*rows"):
         detector.set_params(domain=domain, standardize=standardize).fit(X)
@@ -220,7 +220,7 @@ def test_domains_that_miss_rows(detector, domain, standardize):
 
 
 @pytest.mark.parametrize("domain", [Ball(99.0, center=[0, 0]), Box([-9.0] * 4, [9.0] * 4)])
-def test_domains_of_another_width(detector, domain):
+def test_domains_of_another_width_are_refused(detector, domain):
     with pytest.raises(ValueError, match="domain must have 3 features"):
         detector.set_params(domain=domain).fit(X)
 

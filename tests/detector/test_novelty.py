@@ -182,7 +182,7 @@ class TestConformal:
         )
 
     @pytest.mark.parametrize(("alpha", "least"), [(0.05, 20), (0.1, 10), (0.5, 2)])
-    def test_too_few_rows_for_alpha(self, alpha, least):
+    def test_too_few_rows_for_alpha_are_refused(self, alpha, least):
         detector = small(threshold="conformal", alpha=alpha)
         with pytest.raises(ValueError, match=rf"alpha={alpha} needs at least {least} rows"):
             detector.fit(blob(least - 1, 0))
@@ -221,14 +221,14 @@ def fit_results(detector):
 
 
 @every_configuration
-def test_pickles_and_clones(parameters):
+def test_pickles_and_clones_answer_alike(parameters):
     detector = quick(random_state=0, **parameters).fit(blob(60, 0))
     assert fit_results(pickle.loads(pickle.dumps(detector))) == fit_results(detector)
     assert {name: clone(detector).get_params()[name] for name in parameters} == parameters
 
 
 @every_configuration
-def test_order_of_calls_of_partial_fit(parameters):
+def test_rows_of_partial_fit_are_scored_as_any_row(parameters):
     """The rows of a pass that continues are scored as any row is."""
     X, more = blob(60, 0), blob(60, 1)
     detector = quick(random_state=0, **parameters).fit(X).partial_fit(more)

@@ -34,7 +34,7 @@ def detector(data):
     return small(contamination=CONTAMINATION, max_iter=120).fit(data[0])
 
 
-def test_fitted_attributes(detector):
+def test_fit_leaves_what_pyod_asks_for(detector):
     assert detector.decision_scores_.shape == (N_TRAIN,)
     assert detector.labels_.shape == (N_TRAIN,)
     assert np.isfinite(detector.threshold_)
@@ -66,7 +66,7 @@ def test_training_scores_are_those_of_scoring(detector, data):
 
 
 @pytest.mark.parametrize("method", ["linear", "unify"])
-def test_probabilities(detector, data, method):
+def test_probabilities_rise_with_the_score(detector, data, method):
     probabilities = detector.predict_proba(data[1], method=method)
     assert probabilities.shape == (N_TEST, 2)
     assert probabilities.min() >= 0
@@ -83,17 +83,17 @@ def test_probabilities_are_linear_by_default(detector, data):
     np.testing.assert_array_equal(default, linear)
 
 
-def test_unknown_probability_method(detector, data):
+def test_unknown_probability_methods_are_refused(detector, data):
     with pytest.raises(ValueError, match="probability conversion"):
         detector.predict_proba(data[1], method="something")
 
 
-def test_probabilities_of_lists_and_frames(detector, data):
+def test_lists_have_the_probabilities_of_arrays(detector, data):
     expected = detector.predict_proba(data[1])
     np.testing.assert_array_equal(detector.predict_proba(data[1].tolist()), expected)
 
 
-def test_confidence(detector, data):
+def test_every_method_gives_the_same_confidence(detector, data):
     labels, confidence = detector.predict(data[1], return_confidence=True)
     np.testing.assert_array_equal(labels, detector.predict(data[1]))
     np.testing.assert_array_equal(confidence, detector.predict_confidence(data[1]))
@@ -153,7 +153,7 @@ def test_confidence_scores_the_rows_once(detector, data, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:The cost of rejection must be positive")
-def test_rejection(detector, data):
+def test_rejected_rows_have_a_label_of_their_own(detector, data):
     labels, statistics = detector.predict_with_rejection(data[1], T=32, return_stats=True)
     assert set(labels) <= {-2, 0, 1}
     assert len(statistics) == 3
@@ -165,7 +165,7 @@ def test_rejection(detector, data):
 
 
 @pytest.mark.filterwarnings("ignore:Function fit_predict:FutureWarning")
-def test_fit_predict_and_its_score(data, capsys):
+def test_fit_predict_returns_the_labels(data, capsys):
     X, _, y, _ = data
     detector = small()
     np.testing.assert_array_equal(detector.fit_predict(X), detector.labels_)
@@ -176,7 +176,7 @@ def test_fit_predict_and_its_score(data, capsys):
     assert "roc_auc_score" in capsys.readouterr().out
 
 
-def test_ranks(detector, data):
+def test_ranks_follow_the_scores(detector, data):
     ranks = detector._predict_rank(data[1])
     order = rankdata(detector.decision_function(data[1]))
     assert ranks.min() >= 0
@@ -201,7 +201,7 @@ def saved_by_pickle(detector, path):
 
 
 @pytest.mark.parametrize("save_and_load", [saved_by_pyod, saved_by_joblib, saved_by_pickle])
-def test_saved_and_loaded(detector, data, tmp_path, save_and_load):
+def test_pickles_answer_and_refit_alike(detector, data, tmp_path, save_and_load):
     twin = save_and_load(detector, tmp_path / "detector")
     for answer in ("decision_function", "predict_proba", "predict_confidence", "predict"):
         ours, theirs = getattr(detector, answer)(data[1]), getattr(twin, answer)(data[1])
@@ -249,7 +249,7 @@ def test_boundary_is_where_the_distance_is_zero(bounded, data):
     np.testing.assert_array_equal(bounded.predict(data[1]), bounded.signed_distance(data[1]) < 0)
 
 
-def test_confidence_at_the_boundary(bounded, data):
+def test_confidence_is_high_far_from_the_boundary(bounded, data):
     labels, confidence = bounded.predict(data[1], return_confidence=True)
     np.testing.assert_array_equal(labels, bounded.predict(data[1]))
     assert confidence.min() >= 0
@@ -303,7 +303,7 @@ def test_threshold_of_pythresh_is_in_the_units_of_the_scores(data, threshold):
     assert labels.shape == confidence.shape == (N_TEST,)
 
 
-def test_threshold_objects_without_a_threshold(data):
+def test_threshold_objects_without_a_threshold_give_their_labels(data):
     detector = small(contamination=CLF(), max_iter=120).fit(data[0])
     assert np.isfinite(detector.threshold_)
     np.testing.assert_array_equal(detector.labels_, detector.contamination.labels_)

@@ -144,7 +144,7 @@ def test_threads_score_to_the_same_bits():
             np.testing.assert_array_equal(scores, expected)
 
 
-def test_inside_a_pipeline():
+def test_a_pipeline_scores_as_its_last_step():
     X = cloud() * 100 + 7
     pipeline = make_pipeline(StandardScaler(), small(standardize=False)).fit(X)
     direct = small(standardize=False).fit(StandardScaler().fit_transform(X))
@@ -159,7 +159,7 @@ def test_pipeline_set_params_reaches_the_detector():
     assert pipeline[-1].margin_ == 0.5
 
 
-def test_a_grid_of_parameters():
+def test_every_point_of_a_grid_is_fitted():
     X = cloud()
     for parameters in ParameterGrid({"margin": [0.05, 0.5], "n_newton_steps": [0, 2]}):
         detector = clone(small()).set_params(**parameters).fit(X)

@@ -57,7 +57,7 @@ def test_by_contamination_is_as_pyod_would_have_set_it(fitted, contamination):
     assert_consistent(detector)
 
 
-def test_at_the_boundary(detector):
+def test_the_boundary_is_at_zero(detector):
     assert detector.set_threshold("boundary") is detector
     assert detector.threshold_ == 0
     np.testing.assert_array_equal(detector.predict(Z), detector.signed_distance(Z) < 0)
@@ -65,7 +65,7 @@ def test_at_the_boundary(detector):
 
 
 @given(st.floats(-10, 10))
-def test_at_a_number(fitted, threshold):
+def test_a_number_is_the_threshold(fitted, threshold):
     detector = copy.copy(fitted).set_threshold(threshold)
     assert detector.threshold_ == threshold
     assert detector.contamination_ == np.mean(fitted.decision_scores_ > threshold)
@@ -81,7 +81,7 @@ def test_the_rule_of_the_parameters_comes_back(detector, threshold):
     np.testing.assert_array_equal(detector.predict_confidence(Z), before.predict_confidence(Z))
 
 
-def test_a_threshold_object(detector):
+def test_a_threshold_object_labels_the_training_rows(detector):
     before = detector.predict(Z)
     detector.set_threshold(contamination=IQR())
     assert detector.labels_.sum() > 0
@@ -161,7 +161,7 @@ def test_it_survives_a_file_and_a_pickle(detector, tmp_path):
 
 
 @pytest.mark.parametrize("threshold", ["percentile", None, np.nan, np.inf, True, [0.3], "0.3"])
-def test_refused_thresholds(detector, threshold):
+def test_other_thresholds_are_refused(detector, threshold):
     before = fitted_state(detector)
     with pytest.raises(ValueError, match=r"threshold must be .*, got"):
         detector.set_threshold(threshold)
@@ -172,7 +172,7 @@ def test_refused_thresholds(detector, threshold):
     ("name", "value"),
     [("contamination", 0.7), ("contamination", "auto"), ("alpha", 1.0), ("attack_radius", -1.0)],
 )
-def test_refused_options(detector, name, value):
+def test_options_out_of_range_are_refused(detector, name, value):
     before = fitted_state(detector)
     with pytest.raises(ValueError, match=f"{name}.*{value}"):
         detector.set_threshold("conformal", **{name: value})
@@ -205,7 +205,7 @@ def test_a_threshold_object_that_changes_the_scores_it_sees(detector):
     np.testing.assert_array_equal(detector.decision_scores_, scores)
 
 
-def test_before_fit():
+def test_there_is_none_before_fit():
     with pytest.raises(NotFittedError):
         small().set_threshold("boundary")
 

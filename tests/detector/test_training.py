@@ -300,7 +300,7 @@ def test_modules_are_copied():
 
 
 @pytest.mark.parametrize("squeeze", [True, False])
-def test_outputs_of_one_or_two_dimensions(squeeze):
+def test_outputs_have_one_or_two_dimensions(squeeze):
     layers = [nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)] + [nn.Flatten(0)] * squeeze
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -381,7 +381,7 @@ def test_steps_of_the_algorithm_can_be_replaced():
     ],
     ids=str,
 )
-def test_accepted_parameters(parameters):
+def test_other_parameters_keep_the_bound(parameters):
     detector = small(**parameters).fit(X)
     assert np.isfinite(detector.decision_scores_).all()
     assert detector.lipschitz_constant_ == pytest.approx(1 / X.std(axis=0).min(), rel=1e-9)
