@@ -168,7 +168,7 @@ class Certificate:
         Returns
         -------
         radius : ndarray of shape (n,)
-            Rounded downwards. 0 where nothing is proven, or the score is not finite.
+            Rounded downwards. 0 where the score is within its error of the threshold, or not finite.
 
         Raises
         ------
@@ -235,6 +235,8 @@ def certified_radius(
         raise ValueError(
             f"lipschitz_constant must be a finite number > 0, got {lipschitz_constant!r}"
         )
+    if not math.isfinite(threshold):
+        raise ValueError(f"threshold must be a finite number, got {threshold!r}")
     s, e = np.broadcast_arrays(np.asarray(scores, np.float64), np.asarray(error, np.float64))
     finite = np.isfinite(s) & np.isfinite(e)
     distance = np.nextafter(np.abs(np.where(finite, s, threshold) - threshold), 0.0)

@@ -23,6 +23,7 @@ from pyod_lipocc._checks import check_device, check_image_shape
 from pyod_lipocc._confidence import confidence, rejected
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._parameters import (
+    CONSTRAINTS,
     AutoName,
     NetworkName,
     OptimizerName,
@@ -33,7 +34,7 @@ from pyod_lipocc._pyod import BaseDetector
 from pyod_lipocc._random import RandomState, local_generator
 from pyod_lipocc._rows import check_rows
 from pyod_lipocc.domains import Domain
-from pyod_lipocc.learning import Learned, continue_learning, learn, training_scores
+from pyod_lipocc.learning import Learned, continue_learning, learn, leaves_rows_out, training_scores
 from pyod_lipocc.negatives import Proposal
 from pyod_lipocc.recipe import Recipe
 from pyod_lipocc.sampler import Sampler
@@ -46,6 +47,7 @@ from pyod_lipocc.units import Scaling
 __all__ = ["LipOCC"]
 
 
+_NOT_SAVED = "not saved: "
 _RULES = {"contamination": "contamination", "alpha": "conformal", "attack_radius": "conformal"}
 _FITTED: dict[str, type] = {
     "decision_scores_": np.ndarray,
@@ -57,6 +59,17 @@ _FITTED: dict[str, type] = {
     "feature_names_in_": np.ndarray,
     "history_": History,
 }
+
+
+def _missing(name: str, value: Any) -> str:
+    """Return the text that takes the place of a parameter in a file."""
+    if name not in CONSTRAINTS:
+        raise ValueError(f"{name} cannot be saved, got {value!r}: a subclass must save it itself")
+    return f"{_NOT_SAVED}{type(value).__qualname__}"
+
+
+def _is_missing(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(_NOT_SAVED)
 
 
 class LipOCC(BaseDetector):
@@ -313,7 +326,7 @@ class LipOCC(BaseDetector):
             seen = np.delete(np.arange(len(rows)), held_out)
             learned = learn(rows[seen] if len(held_out) else rows, recipe, rng)
         learned = replace(learned, own=seen[learned.own])
-        return self._adopt(learned, recipe, rows, held_out, columns)
+        return self._adopt(learned, recipe, rows, held_out, columns, reset=True)
 
     @isolated()
     def partial_fit(self, X: npt.ArrayLike, y: Any = None) -> Self:
@@ -340,11 +353,12 @@ class LipOCC(BaseDetector):
             return self.fit(X)
         rows, recipe, columns = self._prepare(X, reset=False)
         with local_generator(self.random_state) as rng:
-            held_out = recipe.rule.hold_out(len(rows), recipe.leaves_own_rows_out, rng)
+            leaves_out = leaves_rows_out(self.distance_.network)
+            held_out = recipe.rule.hold_out(len(rows), leaves_out, rng)
             seen = np.delete(rows, held_out, axis=0)
             learned = continue_learning(self.distance_, seen, recipe, rng)
         learned = replace(learned, history=self.history_ + learned.history)
-        return self._adopt(learned, recipe, rows, held_out, columns)
+        return self._adopt(learned, recipe, rows, held_out, columns, reset=False)
 
     @isolated()
     def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -431,7 +445,8 @@ class LipOCC(BaseDetector):
                     f"{name} must be None unless threshold={_RULES[name]!r}, got {value!r} with "
                     f"threshold={threshold!r}"
                 )
-        check_parameters(options, type(self).__name__)
+        used = {name: options[name] for name in options if threshold == _RULES[name]}
+        check_parameters(used, type(self).__name__)
         scores, calibration_scores = self.decision_scores_, self.calibration_scores_
         vars(self).update(self._labelled(rule, scores, calibration_scores, self.distance_))
         return self
@@ -745,8 +760,9 @@ class LipOCC(BaseDetector):
 
         The file holds `distance_`, the scores and labels of the training rows, and the parameters
         that are numbers, texts, tuples or domains. Other parameters, such as callbacks and networks
-        of your own, only matter to `fit`. A loaded detector has a text in their place that `fit`
-        and `partial_fit` refuse: set them again first. Pickles hold everything.
+        of your own, only matter to training. A loaded detector has a text in their place, which
+        training refuses: set them again first. `partial_fit` needs no `network`. Pickles hold
+        everything.
 
         Parameters
         ----------
@@ -758,7 +774,8 @@ class LipOCC(BaseDetector):
         NotFittedError
             Before `fit`.
         ValueError
-            If the network has a layer that files do not hold.
+            If the network has a layer that files do not hold, or a subclass a parameter of its own
+            that files do not hold.
         OSError
             If the file cannot be written.
 
@@ -780,7 +797,7 @@ class LipOCC(BaseDetector):
             "distance": self.distance_.to_values(),
             "fitted": {name: vars(self)[name] for name in _FITTED if name in vars(self)},
             "parameters": {
-                name: value if persistence.is_plain(value) else f"not saved: {value!r}"
+                name: value if persistence.is_plain(value) else _missing(name, value)
                 for name, value in parameters.items()
                 if name != "device"
             },
@@ -899,19 +916,24 @@ class LipOCC(BaseDetector):
     def _of_values(cls, values: Mapping[str, Any], device: torch.device) -> Self:
         """Return the detector of a file; raise almost anything on values that make none."""
         detector = cls(**values["parameters"])
-        fitted = dict(values["fitted"])
+        saved = {k: v for k, v in values["parameters"].items() if not _is_missing(v)}
+        check_parameters(saved, cls.__name__)
+        fitted = {name: values["fitted"][name] for name in _FITTED if name in values["fitted"]}
         # Early files of format 1 lack these.
         fitted.setdefault("calibration_scores_", np.empty(0))
         rule = ThresholdRule.of(values["parameters"])
-        share = detector._assumed_share(rule, fitted["labels_"])
-        fitted.setdefault("contamination_", share)
-        for name, value in fitted.items():
-            if not isinstance(value, _FITTED[name]):
+        fitted.setdefault("contamination_", detector._assumed_share(rule, fitted["labels_"]))
+        for name, kind in _FITTED.items():
+            value = fitted.get(name)
+            if not isinstance(value, kind) and (name in fitted or name != "feature_names_in_"):
                 raise ValueError(f"{name} must not be {value!r}")
         distance = SignedDistance.from_values(values["distance"], device)
-        if len(distance.scaling.location) != fitted["n_features_in_"]:
-            raise ValueError(f"n_features_in_ must not be {fitted['n_features_in_']!r}")
-        detector._write(distance, fitted)
+        scores, labels = fitted["decision_scores_"], fitted["labels_"]
+        names = fitted.get("feature_names_in_", distance.scaling.location)
+        fits = len(names) == len(distance.scaling.location) == fitted["n_features_in_"]
+        if not (fits and len(scores) == len(labels) > 0 and np.isfinite(fitted["threshold_"])):
+            raise ValueError("the fitted attributes do not go together")
+        detector._write(distance, fitted, reset=True)
         return detector
 
     def _rows(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -939,6 +961,8 @@ class LipOCC(BaseDetector):
         rows: npt.NDArray[Any],
         held_out: npt.NDArray[np.intp],
         columns: dict[str, Any],
+        *,
+        reset: bool,
     ) -> Self:
         """Score and label the training rows, then write all fitted attributes."""
         scores = training_scores(learned, recipe, rows, held_out)
@@ -949,13 +973,18 @@ class LipOCC(BaseDetector):
             **self._labelled(recipe.rule, scores, scores[held_out], learned.distance),
             **columns,
         }
-        self._write(learned.distance, fitted)
+        self._write(learned.distance, fitted, reset=reset)
         return self
 
-    def _write(self, distance: SignedDistance, fitted: dict[str, Any]) -> None:
-        """Replace all fitted attributes, PyOD's private ones included."""
+    def _write(self, distance: SignedDistance, fitted: dict[str, Any], *, reset: bool) -> None:
+        """Write fitted attributes, PyOD's private ones included; forget others on `reset`."""
         scores = fitted["decision_scores_"]
-        fitted = {
+        kept = {
+            name: value for name, value in vars(self).items() if not (reset and name[-1] == "_")
+        }
+        # One assignment: an interruption leaves the detector whole.
+        self.__dict__ = {
+            **kept,
             **fitted,
             "distance_": distance,
             "n_iter_": len(fitted["history_"]),
@@ -963,9 +992,6 @@ class LipOCC(BaseDetector):
             "_sigma": float(np.std(scores)),
             "_classes": 2,
         }
-        for name in [name for name in vars(self) if name.endswith("_") and name not in fitted]:
-            delattr(self, name)
-        vars(self).update(fitted)
 
     def _labelled(
         self,

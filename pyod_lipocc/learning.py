@@ -31,7 +31,7 @@ from pyod_lipocc.training import History, LinearDecay, ProgressBar, train
 from pyod_lipocc.trimming import inliers
 from pyod_lipocc.units import Scaling
 
-__all__ = ["Learned", "continue_learning", "learn", "training_scores"]
+__all__ = ["Learned", "continue_learning", "learn", "leaves_rows_out", "training_scores"]
 
 Rows = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -104,8 +104,7 @@ def learn(X: Rows, recipe: Recipe, rng: np.random.Generator) -> Learned:
     network = network.to(recipe.device)
     training = _training(network, scaling, margin, domain, recipe)
     history = _train(network, rows, normal.nonzero().squeeze(1), training, recipe, rng)
-    leaves_out = any(layer.leave_one_out for layer in _components(network))
-    own = seen[start] if leaves_out else seen[:0]
+    own = seen[start] if leaves_rows_out(network) else seen[:0]
     return Learned(SignedDistance(network, scaling, margin, domain), history, own)
 
 
@@ -184,6 +183,20 @@ def training_scores(
         unseen, lowered = (np.quantile(scores[rows], level) for rows in (held_out, seen))
         scores[seen] += max(unseen - lowered, 0.0)
     return scores
+
+
+def leaves_rows_out(network: nn.Module) -> bool:
+    """Tell whether a network can leave the rows that it holds out of their own scores.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Returns
+    -------
+    leaves_out : bool
+    """
+    return any(layer.leave_one_out for layer in _components(network))
 
 
 def _choose(n: int, size: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:

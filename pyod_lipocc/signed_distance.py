@@ -77,10 +77,10 @@ class SignedDistance:
     def certificate(self) -> Certificate:
         """What is proven of the scores; see `certificates` for the assumptions.
 
-        The proof is made once, and anew after a change of the network that torch can tell.
+        The proof is made once, and anew where a weight, a layer or a hook of the network changed.
         """
         state = _state(self.network)
-        proven: tuple[Any, Certificate] | None = vars(self).get("_proven")
+        proven: tuple[str | None, Certificate] | None = vars(self).get("_proven")
         if proven is None or state is None or proven[0] != state:
             proven = state, Certificate.of(self._evaluated(), self.scaling, self.margin)
             vars(self)["_proven"] = proven
@@ -379,7 +379,10 @@ class SignedDistance:
             if not isinstance(values[name], kind):
                 raise ValueError(f"{name} must be of {kind.__name__}, got {values[name]!r}")
         distance = cls(**values)
-        distance.network.to(device)
+        lengths = np.array([distance.margin, distance.scaling.unit, *distance.scaling.scale])
+        if not (np.isfinite(lengths).all() and (lengths > 0).all()):
+            raise ValueError(f"margin, unit and scale must be finite and > 0, got {lengths!r}")
+        distance.network.to(device).eval()
         distance._probe()
         return distance
 
@@ -403,7 +406,7 @@ class SignedDistance:
 
     def _rows(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
         rows, d = np.asarray(X), len(self.scaling.location)
-        is_matrix = rows.dtype.kind in "biuf" and rows.ndim == 2 and rows.shape[1] == d
+        is_matrix = rows.dtype.kind in "biuf" and rows.shape[1:] == (d,) and len(rows) > 0
         if not (is_matrix and np.isfinite(rows).all()):
             received = "NaN or infinity" if is_matrix else f"{rows.dtype} of shape {rows.shape}"
             raise ValueError(f"X must hold finite real numbers in {d} columns, got {received}")
@@ -458,12 +461,11 @@ class SignedDistance:
             )
 
 
-def _state(network: nn.Module) -> Any:
-    """Return what changes with the weights; None where a module may compute anything."""
+def _state(network: nn.Module) -> str | None:
+    """Return a hash of all that decides on values; None where a module may compute anything."""
     if not all(computes_as(module, type(module)) for module in network.modules()):
         return None
-    tensors = (*network.parameters(), *network.buffers())
-    return [
-        (tensor.data_ptr(), tensor.dtype, -1 if tensor.is_inference() else tensor._version)
-        for tensor in tensors
-    ]
+    try:
+        return persistence.digest(network)
+    except ValueError:
+        return None

@@ -151,7 +151,7 @@ class ThresholdRule:
             calibration_scores,
             self.alpha,
             radius=self.attack_radius,
-            lipschitz_constant=distance.lipschitz_constant,
+            lipschitz_constant=distance.lipschitz_constant if self.attack_radius else 1.0,
         )
 
 

@@ -29,7 +29,7 @@ MODULES = {
     "domains": "Ball Box Domain",
     "explanations": "explain",
     "export": "to_onnx",
-    "learning": "Learned continue_learning learn training_scores",
+    "learning": "Learned continue_learning learn leaves_rows_out training_scores",
     "lipschitz": """
         FullSort GaussianBlur GlobalL2NormPool2d GroupSort2 InvertibleDownsampling2d
         L2NormPool2d Maximum Mean Minimum NearestSubspace OrthogonalConv2d
@@ -46,7 +46,7 @@ MODULES = {
         Away CutPaste ImageAugmentation LocalNoise Mixture PatchShuffle Proposal
         gaussian nearest_distance push_away shuffled_marginals uniform
     """,
-    "persistence": "FORMAT is_plain load save",
+    "persistence": "FORMAT digest is_plain load save",
     "plotting": """
         plot_certified_roc_auc plot_contours plot_explanation plot_histograms
         plot_history plot_images

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 from small import cloud, small
+from torch import nn
 
 from pyod_lipocc import LipOCC, SignedDistance
 from pyod_lipocc.domains import Ball
@@ -66,25 +67,55 @@ def test_one_certificate_is_proven(distance):
     assert distance.certificate is distance.certificate
 
 
-def doubled(network):
+def in_place(network):
     with torch.no_grad():
         network[-1].weight.mul_(2.0)
+
+
+def behind_autograd(network):
+    network[-1].weight.data.mul_(2.0)
+
+
+def by_numpy(network):
+    network[-1].weight.detach().numpy()[...] *= 2.0
 
 
 def replaced(network):
     network[-1].weight.data = 2 * network[-1].weight.data
 
 
+def fused(network):
+    network[-1].weight.grad = -network[-1].weight.detach()
+    torch.optim.SGD([network[-1].weight], lr=1.0, fused=True).step()
+
+
 def hooked(network):
     network[-1].register_forward_hook(lambda module, args, output: 2 * output)
 
 
-@pytest.mark.parametrize("change", [doubled, replaced, hooked])
+class Doubled(nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+def another_layer(network):
+    network[1] = Doubled()
+
+
+CHANGES = [in_place, behind_autograd, by_numpy, replaced, fused, hooked, another_layer]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_no_certificate_outlives_its_network(distance, change):
     changed = copy.deepcopy(distance)
     assert changed.lipschitz_constant == distance.lipschitz_constant
     change(changed.network)
     assert changed.lipschitz_constant > 1.9 * distance.lipschitz_constant
+
+
+def test_no_threshold_is_not_a_number(distance):
+    with pytest.raises(ValueError, match="threshold must be a finite number, got nan"):
+        distance.certified_radius(X, float("nan"))
 
 
 @given(
@@ -122,6 +153,7 @@ def test_copies_answer_alike(distance, twin):
         (np.zeros(2), r"float64 of shape \(2,\)"),
         (np.zeros((1, 3)), r"float64 of shape \(1, 3\)"),
         ([["a", "b"]], r"<U1 of shape \(1, 2\)"),
+        (np.empty((0, 2)), r"float64 of shape \(0, 2\)"),
         ([[0.0, np.nan]], "NaN or infinity"),
         ([[0.0, -np.inf]], "NaN or infinity"),
     ],
@@ -130,10 +162,6 @@ def test_copies_answer_alike(distance, twin):
 def test_other_rows_are_refused(distance, method, rows, received):
     with pytest.raises(ValueError, match=rf"X must hold .* in 2 columns, got {received}"):
         getattr(distance, method)(rows)
-
-
-def test_no_rows_have_no_scores(distance):
-    assert distance(np.empty((0, 2))).shape == (0,)
 
 
 @pytest.mark.parametrize("network", ["auto", "dense"])

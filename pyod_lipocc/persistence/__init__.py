@@ -9,6 +9,6 @@ in it by name. Its metadata hold one JSON text under "pyod_lipocc"::
 The hash is that of the object and of all tensors. Files of format 1 are read as well.
 """
 
-from pyod_lipocc.persistence._container import FORMAT, is_plain, load, save
+from pyod_lipocc.persistence._container import FORMAT, digest, is_plain, load, save
 
-__all__ = ["FORMAT", "is_plain", "load", "save"]
+__all__ = ["FORMAT", "digest", "is_plain", "load", "save"]

@@ -20,7 +20,7 @@ from pyod_lipocc.lipschitz import OrthogonalConv2d
 from pyod_lipocc.training import History
 from pyod_lipocc.units import Scaling
 
-__all__ = ["Decoder", "Encoder"]
+__all__ = ["RECORDS", "Decoder", "Encoder"]
 
 _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.Conv2d,
@@ -39,7 +39,7 @@ _LAYERS: dict[str, type[nn.Module]] = {
     **{f"torch.{layer.__name__}": layer for layer in _TORCH_LAYERS},
     **{k.__name__: k for k in _OWN if isinstance(k, type) and issubclass(k, nn.Module)},
 }
-_RECORDS: dict[str, type] = {
+RECORDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (*_OWN, History, Scaling)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind)
@@ -117,7 +117,7 @@ class Encoder:
             return self._tensor(value, path)
         if name := _name(exact, _LAYERS):
             return self._layer(value, name, path)
-        if name := _name(exact, _RECORDS):
+        if name := _name(exact, RECORDS):
             fields = [field.name for field in dataclasses.fields(value)]
             arguments = self._values({field: getattr(value, field) for field in fields}, path)
             return {"kind": "record", "name": name, "arguments": arguments}
@@ -216,9 +216,7 @@ class Decoder:
             "parameter": lambda: self._parameter(node),
             "shared parameter": lambda: self._parameters[node["name"]],
             "layer": lambda: self._layer(node),
-            "record": lambda: _find(node["name"], _RECORDS)(
-                **self.decode_values(node["arguments"])
-            ),
+            "record": lambda: _find(node["name"], RECORDS)(**self.decode_values(node["arguments"])),
         }
         return kinds[node["kind"]]()
 

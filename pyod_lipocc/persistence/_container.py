@@ -18,7 +18,7 @@ from pyod_lipocc._version import __version__
 from pyod_lipocc.persistence import _format_1
 from pyod_lipocc.persistence._codec import Decoder, Encoder
 
-__all__ = ["FORMAT", "is_plain", "load", "save"]
+__all__ = ["FORMAT", "digest", "is_plain", "load", "save"]
 
 FORMAT = 2
 """Version of the files that are written, and the newest that is read."""
@@ -131,6 +131,25 @@ def is_plain(value: Any) -> bool:
     except ValueError:
         return False
     return not isinstance(value, torch.nn.Module)
+
+
+def digest(network: torch.nn.Module) -> str:
+    """Return a hash of the layers and the weights of a network.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Returns
+    -------
+    digest : str
+
+    Raises
+    ------
+    ValueError
+        If the network has a layer that files do not hold.
+    """
+    return _digest(*_describe("", {"": {"network": network}}))
 
 
 class _AlteredError(ValueError):

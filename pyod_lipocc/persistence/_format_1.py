@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pyod_lipocc.persistence._codec import RECORDS
+
 __all__ = ["translate"]
+
+_NUMBERS = {"float", "scalar"}
 
 _DISTANCE = {"network_": "network", "scaling_": "scaling", "margin_": "margin", "domain_": "domain"}
 _DERIVED = {"_classes", "_mu", "_sigma", "lipschitz_constant_", "n_iter_"}
-_PLAIN = {"float", "tuple", "scalar", "record"}
 
 
 def translate(detector: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def translate(detector: Mapping[str, Any]) -> dict[str, Any]:
             if name not in _DISTANCE and name not in _DERIVED
         },
         "parameters": {
-            name: value if _is_plain(value) else f"not saved: a {value['kind']}"
+            name: value if _is_plain(value) else "not saved: an object of format 1"
             for name, value in detector["parameters"].items()
         },
     }
@@ -34,4 +37,10 @@ def translate(detector: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_plain(node: Any) -> bool:
-    return not isinstance(node, dict) or node["kind"] in _PLAIN
+    if isinstance(node, list):
+        return all(map(_is_plain, node))
+    if not isinstance(node, dict):
+        return True
+    if node["kind"] == "record":
+        return node["name"] in RECORDS
+    return _is_plain(node["items"]) if node["kind"] == "tuple" else node["kind"] in _NUMBERS
