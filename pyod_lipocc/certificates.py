@@ -168,7 +168,7 @@ class Certificate:
         Returns
         -------
         radius : ndarray of shape (n,)
-            Rounded downwards. 0 where the score is within its error of the threshold, or not finite.
+            Rounded downwards; 0 where the score is not finite, or its error reaches the threshold.
 
         Raises
         ------
