@@ -59,12 +59,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "n_warmup_steps": [_COUNT],
     "callbacks": [tuple, list, None],
     "device": [str, torch.device, None],
-    "random_state": [
-        _COUNT,
-        np.random.RandomState,
-        np.random.Generator,
-        None,
-    ],
+    "random_state": [_COUNT, np.random.RandomState, np.random.Generator, None],
     "verbose": ["verbose"],
 }
 """Accepted values of each parameter of `LipOCC`."""

@@ -107,8 +107,3 @@ class Scaling:
     def domain_to_network(self, domain: Domain) -> Domain:
         """Map a domain given in the units of the scores to the network's units."""
         return domain if self.standardized else domain.rescale(self.location, self.unit)
-
-    @property
-    def gain(self) -> float:
-        """Largest change of a score per unit of X, for a network of Lipschitz constant 1."""
-        return self.unit / float(self.scale.min())
