@@ -85,7 +85,7 @@ def learn(X: Rows, recipe: Recipe, rng: np.random.Generator) -> Learned:
     >>> (learned.distance([[0.0, 0.0], [9.0, 9.0]]) > 0).tolist()
     [True, False]
     """
-    scaling = Scaling.fit(X, standardize=recipe.standardize)
+    scaling = Scaling.fit(X, standardize=recipe.standardize, alike=recipe.image_shape is not None)
     margin = recipe.margin(X, scaling, rng)
     domain = recipe.domain(X, scaling, margin)
     seen = _choose(len(X), recipe.n_seen(*X.shape), rng)

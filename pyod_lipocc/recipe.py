@@ -21,10 +21,16 @@ from pyod_lipocc.domains import Ball, Box, Domain
 from pyod_lipocc.lipschitz import conv, conv_deep, dense
 from pyod_lipocc.losses import Loss, hkr
 from pyod_lipocc.negatives import (
+    CutPaste,
+    Erase,
     ImageAugmentation,
     LocalNoise,
     Mixture,
+    Overlay,
+    PatchShuffle,
     Proposal,
+    Rotate,
+    Warp,
     shuffled_marginals,
     uniform,
 )
@@ -60,7 +66,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 _MARGIN_OF_THE_PAPER = 0.05
 _QUERIES, _REFERENCES = 512, 8192  # rows compared for the margin
 _RADIUS = 1.5  # of the domain, in distances of the farthest row from the mean
-_PIXEL_NOISE = 0.05  # share of the range of the pixels
+_BEYOND = 2.0  # the domain of images beyond the pixels, in ranges of the pixels
+_STEP_OF_IMAGES = (0.0, 1.6)  # range of eta
+_SHORTEST_SIDE = 4  # of images that can be bent and cut
 _TRAINING_NUMBERS = 2**25  # float32 numbers held for training
 _TRIMMED_ROWS = 2**16  # rows searched for outliers: each is compared with thousands
 _START_OF_TABLES, _START_OF_IMAGES = 4096, 8192  # rows that a network may start from
@@ -241,13 +249,15 @@ def _around_the_rows(
 
     The ball has the mean of the rows as its centre. Its radius is one and a half times the distance
     of the farthest row, plus two margins: the paper's ball of radius 5 around standardised data in
-    the plane, for any data. The domain of images is the paper's: all images whose pixels lie
-    between the smallest and the largest pixel of X.
+    the plane, for any data. The domain of images is five times as wide as the range of the pixels.
+    The range itself, the paper's domain, would undo the steps of Algorithm 1: most pixels of an
+    image lie on its faces.
     """
     if image_shape is not None:
         low = min(scaling.to_scores(rows).min() for rows in chunks(X))
         high = max(scaling.to_scores(rows).max() for rows in chunks(X))
-        return Box(low, high).expand(X.shape[1])
+        beyond = _BEYOND * (high - low)
+        return Box(low - beyond, high + beyond).expand(X.shape[1])
     farthest = max(np.linalg.norm(scaling.to_network(rows), axis=1).max() for rows in chunks(X))
     radius = _RADIUS * scaling.unit * farthest + 2 * margin
     return Ball(radius, 0.0 if scaling.standardized else scaling.location).expand(X.shape[1])
@@ -365,14 +375,17 @@ def _training(
     parameter by about r n / 2 at most, so no centre and no radius of such a network leaves its
     place by more than half a margin.
     """
+    of_images = p["image_shape"] is not None
     if starts_from_rows:
-        max_iter, n_newton_steps = 50, 1
+        max_iter, n_newton_steps = 200 if of_images else 50, 1
         schedule = LinearDecay(min(1e-3, margin / 50), 0.0)
         sampler: Sampler = partial(newton_raphson, level=-1.5)
     else:
-        max_iter, n_newton_steps = 1000, 4
+        max_iter, n_newton_steps = 300 if of_images else 1000, 4
         schedule = LinearDecay(5e-3, 0.0)
         sampler = newton_raphson
+    if of_images:
+        sampler = partial(newton_raphson, step_range=_STEP_OF_IMAGES)
     rate = p["learning_rate"]
     if isinstance(rate, Real):
         schedule = LinearDecay(rate, rate)  # type: ignore[arg-type]
@@ -383,7 +396,7 @@ def _training(
         schedule=rate if callable(rate) else schedule,
         sampler=sampler if _is_auto(p["sampler"]) else p["sampler"],
         negatives=(
-            _negatives(p, starts_from_rows, margin, domain)
+            _negatives(p["image_shape"], p["novelty"], margin)
             if _is_auto(p["negatives"])
             else p["negatives"]
         ),
@@ -393,25 +406,24 @@ def _training(
     )
 
 
-def _negatives(
-    p: Mapping[str, Any], starts_from_rows: bool, margin: float, domain: Domain
-) -> Proposal:
+def _negatives(image_shape: Sequence[int] | None, novelty: bool, margin: float) -> Proposal:
     """Return Q0 by the kind of the data.
 
-    ================================== ==========================================================
-    images, a network that starts      one in ten uniform; the others images of the batch, rotated,
-    from them                          flipped and mixed
-    images, other networks             uniform: these networks would take the brightness of mixed
-                                       images for the difference
-    clean tables                       a third each uniform, noise of m to 100 m around the rows,
-                                       and shuffled marginals
-    contaminated tables                uniform: negatives near the rows would be near outliers too
-    ================================== ==========================================================
+    ==================== ========================================================================
+    images               an equal share each of images of the batch that are turned or flipped,
+                         pasted, shuffled, warped, rotated, erased and overlaid
+    clean tables         a third each uniform, noise of m to 100 m around the rows, and shuffled
+                         marginals
+    contaminated tables  uniform: negatives near the rows would be near outliers too
+    ==================== ========================================================================
+
+    Uniform noise teaches a network nothing about images: it is far from all of them.
     """
-    if p["image_shape"] is not None and starts_from_rows:
-        side = float(domain.high.max() - domain.low.min()) if isinstance(domain, Box) else 1.0
-        augmented = ImageAugmentation(tuple(p["image_shape"]), noise=_PIXEL_NOISE * side)
-        return Mixture((uniform, augmented), (0.1, 0.9))
-    if p["image_shape"] is None and p["novelty"]:
+    if image_shape is not None and min(image_shape[-2:]) >= _SHORTEST_SIDE:
+        shape = tuple(image_shape)
+        edits = (CutPaste(shape), Warp(shape), Rotate(shape), Erase(shape), Overlay(shape))
+        turned = ImageAugmentation(shape, mixing=(1.0, 1.0))
+        return Mixture((turned, PatchShuffle(shape, grid=_SHORTEST_SIDE), *edits))
+    if image_shape is None and novelty:
         return Mixture((uniform, LocalNoise(margin, 100 * margin), shuffled_marginals))
     return uniform

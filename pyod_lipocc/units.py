@@ -49,7 +49,7 @@ class Scaling:
     standardized: bool
 
     @classmethod
-    def fit(cls, X: npt.NDArray[Any], *, standardize: bool) -> Scaling:
+    def fit(cls, X: npt.NDArray[Any], *, standardize: bool, alike: bool = False) -> Scaling:
         """Measure location and scale in one pass over X.
 
         Parameters
@@ -58,6 +58,9 @@ class Scaling:
         standardize : bool
             True: one scale for each feature; 1 where a feature is constant. False: the root mean
             square deviation over all features.
+        alike : bool, default=False
+            One location and one scale for all features, such as the pixels of images: each feature
+            has then the same meaning in both units.
 
         Returns
         -------
@@ -71,19 +74,21 @@ class Scaling:
         scaler = StandardScaler()
         with np.errstate(over="ignore", invalid="ignore"):
             for rows in chunks(X):
-                scaler.partial_fit(np.asarray(rows, dtype=np.float64, order="C"))
+                values = np.asarray(rows, dtype=np.float64, order="C")
+                scaler.partial_fit(values.reshape(-1, 1) if alike else values)
         variance = scaler.var_
         if not np.isfinite(variance).all():
             raise ValueError(
                 "X must have a variance that float64 can hold, got values of magnitude "
                 f"{max(np.abs(rows).max() for rows in chunks(X)):.3g}"
             )
+        location = np.broadcast_to(scaler.mean_, X.shape[1:]).copy()
         if standardize:
-            return cls(scaler.mean_, scaler.scale_, 1.0, True)
+            return cls(location, np.broadcast_to(scaler.scale_, X.shape[1:]).copy(), 1.0, True)
         # StandardScaler sets the scale of a deviation that is mere rounding to 1.
         deviation = np.sqrt(variance) * (np.sqrt(variance) == scaler.scale_)
         unit = float(np.linalg.norm(deviation / np.sqrt(len(deviation)))) or 1.0
-        return cls(scaler.mean_, np.full_like(scaler.mean_, unit), unit, False)
+        return cls(location, np.full_like(location, unit), unit, False)
 
     def to_network(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Map rows of X, shape (n, d), to the network's units."""

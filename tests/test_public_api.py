@@ -43,8 +43,8 @@ MODULES = {
         hausdorff_distance sdf_rmse
     """,
     "negatives": """
-        Away CutPaste ImageAugmentation LocalNoise Mixture PatchShuffle Proposal
-        gaussian nearest_distance push_away shuffled_marginals uniform
+        Away CutPaste Erase ImageAugmentation LocalNoise Mixture Overlay PatchShuffle
+        Proposal Rotate Warp gaussian nearest_distance push_away shuffled_marginals uniform
     """,
     "persistence": "FORMAT digest is_plain load save",
     "plotting": """

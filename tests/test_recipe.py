@@ -90,11 +90,12 @@ class TestDomain:
         assert ball.contains(torch.from_numpy(Z)).all()
 
     @STANDARDIZE
-    def test_images_have_the_range_of_the_pixels(self, standardize, X):
-        scaling = Scaling.fit(X, standardize=standardize)
+    def test_images_have_five_times_the_range_of_the_pixels(self, standardize, X):
+        scaling = Scaling.fit(X, standardize=standardize, alike=True)
         box, Z = recipe(image_shape=(1, X.shape[1])).domain(X, scaling, 0.1), scaling.to_scores(X)
-        np.testing.assert_array_equal(box.low.numpy(), np.full(X.shape[1], Z.min()))
-        np.testing.assert_array_equal(box.high.numpy(), np.full(X.shape[1], Z.max()))
+        beyond = 2 * (Z.max() - Z.min())
+        np.testing.assert_allclose(box.low.numpy(), np.full(X.shape[1], Z.min() - beyond))
+        np.testing.assert_allclose(box.high.numpy(), np.full(X.shape[1], Z.max() + beyond))
 
     @pytest.mark.parametrize("image_shape", [None, (1, 3)])
     def test_reads_every_chunk(self, rng, image_shape, monkeypatch):
@@ -110,12 +111,12 @@ class TestNegatives:
 
     @pytest.mark.parametrize("novelty", [False, True])
     @pytest.mark.parametrize("started", [False, True])
-    @pytest.mark.parametrize("image_shape", [None, (2, 3)])
-    def test_follow_from_data_and_network(self, novelty, started, image_shape):
+    @pytest.mark.parametrize("image_shape", [None, (2, 8), (4, 4)])
+    def test_follow_from_the_data_not_from_the_network(self, novelty, started, image_shape):
         chosen = (
             recipe(novelty=novelty, image_shape=image_shape)
-            .training(started, 0.1, Box(0.0, 1.0).expand(6))
+            .training(started, 0.1, Box(0.0, 1.0).expand(16))
             .negatives
         )
-        mixed = started if image_shape else novelty
+        mixed = image_shape == (4, 4) if image_shape else novelty
         assert (chosen is uniform) != mixed

@@ -5,6 +5,7 @@ shape (n, d), and returns as many points of the domain, shape (n, d). Batch, dom
 are on one device and in one precision, which the points have too. Units are those of the batch.
 """
 
+from pyod_lipocc.negatives._deformations import Erase, Overlay, Rotate, Warp
 from pyod_lipocc.negatives._images import CutPaste, ImageAugmentation, PatchShuffle
 from pyod_lipocc.negatives._points import (
     Away,
@@ -21,11 +22,15 @@ from pyod_lipocc.negatives._points import (
 __all__ = [
     "Away",
     "CutPaste",
+    "Erase",
     "ImageAugmentation",
     "LocalNoise",
     "Mixture",
+    "Overlay",
     "PatchShuffle",
     "Proposal",
+    "Rotate",
+    "Warp",
     "gaussian",
     "nearest_distance",
     "push_away",

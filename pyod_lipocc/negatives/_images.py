@@ -17,7 +17,7 @@ __all__ = ["CutPaste", "ImageAugmentation", "PatchShuffle"]
 
 
 @dataclass(frozen=True)
-class _ImageEdit(abc.ABC):
+class ImageEdit(abc.ABC):
     """Proposals that alter the images of the batch and add noise to each pixel."""
 
     image_shape: tuple[int, ...]
@@ -49,7 +49,7 @@ class _ImageEdit(abc.ABC):
 
 
 @dataclass(frozen=True)
-class ImageAugmentation(_ImageEdit):
+class ImageAugmentation(ImageEdit):
     r"""Mix two rotated or flipped images: the authors' negative data augmentation.
 
     .. math:: z = \Pi_B\big(w\, g x + (1 - w)\, g' x' + \sigma \xi\big), \qquad
@@ -96,7 +96,7 @@ class ImageAugmentation(_ImageEdit):
     def _edit(self, x: Tensor, generator: torch.Generator) -> Tensor:
         symmetries = _symmetries(self.image_shape, x.device)
         choices = torch.randint(len(symmetries), (2, len(x)), generator=generator, device=x.device)
-        partner = x[_partners(x, generator)] if self.between_images else x
+        partner = x[partners(x, generator)] if self.between_images else x
         own, other = x.gather(1, symmetries[choices[0]]), partner.gather(1, symmetries[choices[1]])
         u = torch.rand(len(x), 1, generator=generator, dtype=x.dtype, device=x.device)
         low, high = self.mixing
@@ -104,7 +104,7 @@ class ImageAugmentation(_ImageEdit):
 
 
 @dataclass(frozen=True)
-class PatchShuffle(_ImageEdit):
+class PatchShuffle(ImageEdit):
     r"""Cut each image into a grid of patches and permute them by one random cycle.
 
     .. math:: z = \Pi_B(P_\pi x + \sigma \xi), \qquad \pi \text{ a uniform cycle of all patches}
@@ -163,7 +163,7 @@ class PatchShuffle(_ImageEdit):
 
 
 @dataclass(frozen=True)
-class CutPaste(_ImageEdit):
+class CutPaste(ImageEdit):
     r"""Paste a rectangle of another image of the batch, at another place, into each image.
 
     .. math:: z = \Pi_B\big((1 - M) \odot x + M \odot \tau x' + \sigma \xi\big)
@@ -210,7 +210,7 @@ class CutPaste(_ImageEdit):
         source = (row[:, :, None] * width + column[:, None]).reshape(len(x), 1, -1)
         inside = (in_rows[:, :, None] & in_columns[:, None]).reshape(len(x), 1, -1)
         images = x.reshape(len(x), -1, height * width)
-        donors = images[_partners(x, generator)].gather(2, source.expand_as(images))
+        donors = images[partners(x, generator)].gather(2, source.expand_as(images))
         return torch.where(inside, donors, images).reshape(x.shape)
 
     def _span(self, side: int, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -226,7 +226,7 @@ class CutPaste(_ImageEdit):
         return torch.where(inside, place - target + source, place), inside
 
 
-def _partners(x: Tensor, generator: torch.Generator) -> Tensor:
+def partners(x: Tensor, generator: torch.Generator) -> Tensor:
     """Return for each row the number of another one, its own where there is no other."""
     n = len(x)
     shift = torch.randint(1, max(n, 2), (n,), generator=generator, device=x.device)
