@@ -127,8 +127,10 @@ class LipOCC(BaseDetector):
         Q0, ``(x, domain, generator) -> z``: see `negatives`.
     standardize : bool, default=True
         True: bring every feature to mean 0 and variance 1 first; scores are then in standardised
-        units. False: scores are in the units of X. Use False for features that share a unit, such
-        as pixels: standardising would give pixels that hardly vary as much say as the others.
+        units. False: scores are in the units of X. Use False for features that share a unit:
+        standardising would give features that hardly vary as much say as the others. The pixels of
+        images have one mean and one variance in either case, so that an edit of an image means the
+        same in both units.
     threshold : {"contamination", "boundary", "conformal"}, default="contamination"
         Rule of the labels. "conformal" holds a quarter of the rows out of training; its bound is
         for rows exchangeable with the training rows (split conformal prediction).
@@ -200,18 +202,19 @@ class LipOCC(BaseDetector):
     ================ ===============================================================================
     parameter        rule
     ================ ===============================================================================
-    `network`        "nearest-subspace".
+    `network`        "nearest-subspace"; "dense" for fewer than 1,000 normal images.
     `margin`         Half the median distance of a row to its nearest other row.
-    `domain`         Tables: a ball around the mean, half as wide again as the data. Images: from
-                     the smallest to the largest pixel.
+    `domain`         Tables: a ball around the mean, half as wide again as the data. Images: the
+                     range of the pixels and twice that range on either side, since a domain that
+                     ends with the pixels undoes the steps of Algorithm 1.
     `negatives`      Contaminated tables: uniform on the domain. Clean tables: a third each uniform,
-                     noise around the rows, and shuffled marginals. Images and a network that starts
-                     from rows: one in ten uniform, the others edited images. Images and other
-                     networks: uniform.
+                     noise around the rows, and shuffled marginals. Images, for every network: an
+                     equal share each of images that are turned or flipped, shuffled, pasted,
+                     warped, rotated, erased and overlaid.
     `n_newton_steps` 4; 1 for a network that starts from rows.
     `sampler`        Algorithm 1, towards the level -m as the paper prints it; towards -1.5 m for a
-                     network that starts from rows.
-    `max_iter`       1,000; 50 for a network that starts from rows.
+                     network that starts from rows of a table. Images: eta from 0 to 1.6.
+    `max_iter`       1,000; 50 for a network that starts from rows. Images: 300 and 200.
     `learning_rate`  Falls linearly to 0 from 5e-3; for a network that starts from rows from 1e-3,
                      or from m / 50 if that is less.
     ================ ===============================================================================
@@ -322,7 +325,7 @@ class LipOCC(BaseDetector):
         """
         rows, recipe, columns = self._prepare(X, reset=True)
         with local_generator(self.random_state) as rng:
-            held_out = recipe.rule.hold_out(len(rows), recipe.leaves_own_rows_out, rng)
+            held_out = recipe.hold_out(len(rows), recipe.leaves_own_rows_out, rng)
             seen = np.delete(np.arange(len(rows)), held_out)
             learned = learn(rows[seen] if len(held_out) else rows, recipe, rng)
         learned = replace(learned, own=seen[learned.own])
@@ -354,7 +357,7 @@ class LipOCC(BaseDetector):
         rows, recipe, columns = self._prepare(X, reset=False)
         with local_generator(self.random_state) as rng:
             leaves_out = leaves_rows_out(self.distance_.network)
-            held_out = recipe.rule.hold_out(len(rows), leaves_out, rng)
+            held_out = recipe.hold_out(len(rows), leaves_out, rng)
             seen = np.delete(rows, held_out, axis=0)
             learned = continue_learning(self.distance_, seen, recipe, rng)
         learned = replace(learned, history=self.history_ + learned.history)

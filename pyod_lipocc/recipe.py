@@ -41,13 +41,59 @@ from pyod_lipocc.thresholds import ThresholdRule
 from pyod_lipocc.training import Callback, LinearDecay, Schedule, check_unwrapped
 from pyod_lipocc.units import Scaling
 
-__all__ = ["NETWORKS", "OPTIMIZERS", "Recipe", "Training", "build"]
+__all__ = ["NETWORKS", "OPTIMIZERS", "Recipe", "Training", "automatic", "build"]
 
 Builder = Callable[..., torch.nn.Module]
 Rows = npt.NDArray[Any]
 
+_FEW_IMAGES = 1000
+
+
+def automatic(
+    n_features: int,
+    *,
+    rows: torch.Tensor,
+    normal: torch.Tensor | None = None,
+    margin: float = 0.0,
+    contamination: float = 0.0,
+    image_shape: Sequence[int] | None = None,
+    generator: torch.Generator | None = None,
+) -> torch.nn.Module:
+    """Build the network that "auto" stands for.
+
+    =============================== ==========================
+    fewer than 1,000 normal images  `lipschitz.dense`
+    other data                      `starts.nearest_subspace`
+    =============================== ==========================
+
+    Few images leave no subspaces to find, and nearest images are poor neighbours.
+
+    Parameters
+    ----------
+    n_features : int
+    rows, normal, margin, contamination, image_shape, generator
+        As of `starts.nearest_subspace`.
+
+    Returns
+    -------
+    network : torch.nn.Module
+    """
+    n_normal = len(rows) if normal is None else int(normal.sum())
+    if image_shape is not None and n_normal < _FEW_IMAGES:
+        return dense(n_features, generator=generator)
+    return nearest_subspace(
+        n_features,
+        rows=rows,
+        normal=normal,
+        margin=margin,
+        contamination=contamination,
+        image_shape=image_shape,
+        generator=generator,
+    )
+
+
 NETWORKS: dict[str, Builder] = {
-    "auto": nearest_subspace,
+    "auto": automatic,
     "dense": dense,
     "conv": conv,
     "conv-deep": conv_deep,
@@ -199,6 +245,13 @@ class Recipe:
             verbose=p["verbose"],
         )
 
+    def hold_out(
+        self, n: int, leaves_rows_out: bool, rng: np.random.Generator
+    ) -> npt.NDArray[np.intp]:
+        """Choose the rows that are not trained on: see `thresholds.ThresholdRule.hold_out`."""
+        of_images = self.image_shape is not None
+        return self.rule.hold_out(n, leaves_rows_out, rng, of_images=of_images)
+
     def n_seen(self, n: int, d: int) -> int:
         """Return how many of n rows of width d training sees: memory and time are bounded."""
         most = max(_TRAINING_NUMBERS // d, 1)
@@ -290,7 +343,7 @@ def _leaves_own_rows_out(network: Any, image_shape: Sequence[int] | None) -> boo
     while isinstance(builder, partial):
         builder, keywords = builder.func, builder.keywords | keywords
     of_tables = keywords["image_shape"] is None and not keywords.get("n_components")
-    return builder is nearest_subspace and of_tables
+    return builder in (automatic, nearest_subspace) and of_tables
 
 
 def build(

@@ -20,7 +20,7 @@ __all__ = ["ThresholdRule"]
 Floats = npt.NDArray[np.float64]
 
 _SHARE_UNDER_A_THRESHOLD_OBJECT = 0.1  # PyOD's default contamination
-_FEWEST_TO_HOLD_OUT = 1000
+_FEWEST_TO_HOLD_OUT, _FEWEST_IMAGES = 1000, 100
 _MOST_HELD_OUT = 1000
 
 
@@ -62,15 +62,21 @@ class ThresholdRule:
         return float(self.contamination) if is_share else _SHARE_UNDER_A_THRESHOLD_OBJECT
 
     def hold_out(
-        self, n: int, leaves_own_rows_out: bool, rng: np.random.Generator
+        self,
+        n: int,
+        leaves_own_rows_out: bool,
+        rng: np.random.Generator,
+        *,
+        of_images: bool = False,
     ) -> npt.NDArray[np.intp]:
         """Choose the rows that are not trained on, for a threshold that new rows will respect.
 
         ======================================= ===================================================
         "conformal"                             a quarter of the rows, or as many as `alpha` needs
         a network that leaves own rows out      none
-        fewer than 1,000 rows                   none
-        otherwise                               a twentieth, at most 1,000
+        from 1,000 rows on                      a twentieth, at most 1,000
+        100 to 999 images                       a tenth
+        otherwise                               none
         ======================================= ===================================================
 
         Parameters
@@ -79,6 +85,8 @@ class ThresholdRule:
         leaves_own_rows_out : bool
             Whether the network can leave a row that it holds out of the score of that row.
         rng : numpy.random.Generator
+        of_images : bool, default=False
+            Whether the rows are images.
 
         Returns
         -------
@@ -97,9 +105,11 @@ class ThresholdRule:
                     f"threshold='conformal', {least} of them to calibrate it, got {n}"
                 )
             return rng.permutation(n)[: max(least, n // 4)]
-        if leaves_own_rows_out or n < _FEWEST_TO_HOLD_OUT:
+        fewest = _FEWEST_IMAGES if of_images else _FEWEST_TO_HOLD_OUT
+        if leaves_own_rows_out or n < fewest:
             return np.empty(0, dtype=np.intp)
-        return rng.permutation(n)[: min(n // 20, _MOST_HELD_OUT)]
+        share = 20 if n >= _FEWEST_TO_HOLD_OUT else 10
+        return rng.permutation(n)[: min(n // share, _MOST_HELD_OUT)]
 
     def label(
         self, scores: Floats, calibration_scores: Floats, distance: SignedDistance

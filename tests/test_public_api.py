@@ -51,7 +51,7 @@ MODULES = {
         plot_certified_roc_auc plot_contours plot_explanation plot_histograms
         plot_history plot_images
     """,
-    "recipe": "NETWORKS OPTIMIZERS Recipe Training build",
+    "recipe": "NETWORKS OPTIMIZERS Recipe Training automatic build",
     "sampler": "Sampler Score newton_raphson signed",
     "scorer": "Scorer",
     "shapes": "Cuboid Shape Shells Surface Torus unit_shapes",

@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 
 from pyod_lipocc import LipOCC, _chunks
 from pyod_lipocc.domains import Box
+from pyod_lipocc.lipschitz import NearestSubspace
 from pyod_lipocc.negatives import uniform
 from pyod_lipocc.recipe import Recipe
 from pyod_lipocc.units import Scaling
@@ -20,6 +21,7 @@ MATRICES = hnp.arrays(
     float, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(-50, 50)
 )
 STANDARDIZE = pytest.mark.parametrize("standardize", [True, False])
+SMALL = (2, 2)
 UNITS = pytest.mark.parametrize("unit", [1e-12, 1e-6, 1.0, 1e6, 1e12])
 
 
@@ -104,6 +106,15 @@ class TestDomain:
         whole = recipe(image_shape=image_shape).domain(X, scaling, 0.1)
         monkeypatch.setattr(_chunks, "CHUNK", 11)
         assert repr(recipe(image_shape=image_shape).domain(X, scaling, 0.1)) == repr(whole)
+
+
+@pytest.mark.parametrize(
+    ("n", "shape", "starts"), [(999, SMALL, False), (1060, SMALL, True), (9, None, True)]
+)
+def test_a_few_images_have_a_dense_network(n, shape, starts):
+    X = np.random.default_rng(0).uniform(size=(n, 4))
+    network = LipOCC(image_shape=shape, novelty=True, max_iter=1).fit(X).network_
+    assert any(isinstance(m, NearestSubspace) for m in network.modules()) == starts
 
 
 class TestNegatives:

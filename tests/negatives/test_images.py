@@ -80,7 +80,7 @@ def test_a_detector_of_images_does_not_depend_on_the_unit_of_the_pixels(factor, 
 
 
 def test_pixels_have_one_location_and_one_scale():
-    X = load_digits().data[:200]
+    X = load_digits().data[:90]
     detector = LipOCC(novelty=True, image_shape=(8, 8), max_iter=1).fit(X)
     assert_allclose(detector.scaling_.location, X.mean())
     assert_allclose(detector.scaling_.scale, X.std())
@@ -155,6 +155,16 @@ def test_a_warp_of_nothing_is_the_image():
 def test_refused_parameters(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_new_images_of_the_class_are_called_outliers_as_often_as_asked():
+    digits = load_digits()
+    X = digits.data[digits.target < 5] / 16.0
+    order = np.random.default_rng(0).permutation(len(X))
+    seen, new = X[order[:400]], X[order[400:]]
+    detector = LipOCC(contamination=0.1, novelty=True, image_shape=(8, 8), random_state=0).fit(seen)
+    assert len(detector.calibration_scores_) == 40
+    assert 0.02 < detector.predict(new).mean() < 0.25
 
 
 def test_training_against_edits_teaches():
