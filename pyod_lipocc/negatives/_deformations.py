@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from dataclasses import dataclass
 
@@ -26,19 +27,19 @@ def background(images: Tensor) -> Tensor:
 
 
 class _Deformation(ImageEdit):
-    """Edits of images (n, c, h, w) whose background is known."""
+    """Edits that leave the background where an image has gone."""
 
     def _edit(self, x: Tensor, generator: torch.Generator) -> Tensor:
         images = x.reshape(len(x), -1, *self.image_shape[-2:])
         if not len(x):
             return x
         ground = background(images)
-        # Whatever an edit leaves empty is 0 here: the background.
+        # An edit fills with zeros, which are the background here.
         return (self._deform(images - ground, generator) + ground).reshape(x.shape)
 
+    @abc.abstractmethod
     def _deform(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Alter images whose background is 0, (n, c, h, w)."""
-        raise NotImplementedError
 
 
 def _uniform(low: float, high: float, n: int, like: Tensor, generator: torch.Generator) -> Tensor:

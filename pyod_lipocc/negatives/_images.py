@@ -13,7 +13,7 @@ from torch import Tensor
 from pyod_lipocc._checks import check_integer, check_number, check_pair
 from pyod_lipocc.domains import Domain
 
-__all__ = ["CutPaste", "ImageAugmentation", "PatchShuffle"]
+__all__ = ["CutPaste", "ImageAugmentation", "ImageEdit", "PatchShuffle", "partners"]
 
 
 @dataclass(frozen=True)

@@ -303,6 +303,20 @@ MUTATIONS = [
         "test_attacks.py",
     ),
     Mutation(
+        "edits of images fill with the background",
+        "negatives/_deformations.py",
+        "self._deform(images - ground, generator) + ground",
+        "self._deform(images, generator)",
+        "negatives/test_images.py",
+    ),
+    Mutation(
+        "pixels have one location and one scale",
+        "learning.py",
+        "alike=recipe.image_shape is not None",
+        "alike=False",
+        "negatives/test_images.py",
+    ),
+    Mutation(
         "outliers that lie together do not vouch for each other",
         "trimming.py",
         "round(share / 2 * len(references))",
