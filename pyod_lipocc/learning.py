@@ -180,7 +180,9 @@ def training_scores(
     if not len(own) and len(held_out):
         seen = np.delete(np.arange(len(X)), held_out)
         level = 1 - recipe.rule.share_of_outliers
-        unseen, lowered = (np.quantile(scores[rows], level) for rows in (held_out, seen))
+        # Of few rows, this is the quantile that new rows exceed as often as asked on average.
+        unseen = np.quantile(scores[held_out], level, method="weibull")
+        lowered = np.quantile(scores[seen], level)
         scores[seen] += max(unseen - lowered, 0.0)
     return scores
 

@@ -506,8 +506,9 @@ class TestTrainingScoresOfRowsThatWereSeen:
             np.sort(detector.decision_scores_[held_out]), np.sort(detector.calibration_scores_)
         )
         scores = detector.decision_scores_
-        level, raised_level = (np.quantile(scores[rows], 0.9) for rows in (held_out, ~held_out))
-        assert raised_level == pytest.approx(level, rel=1e-9)
+        # New rows exceed the 90th of 99 rows in a tenth of all cases: that is Weibull's quantile.
+        level = np.quantile(scores[held_out], 0.9, method="weibull")
+        assert np.quantile(scores[~held_out], 0.9) == pytest.approx(level, rel=1e-9)
 
     def test_so_the_rate_of_alarms_is_the_contamination(self, detector):
         rate = detector.predict(cloud(3000, seed=9)).mean()
