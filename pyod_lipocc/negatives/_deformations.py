@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
-from pyod_lipocc._checks import check_integer, check_number, check_pair
+from pyod_lipocc._checks import check_integer, check_number
 from pyod_lipocc.negatives._images import ImageEdit, partners
 
 __all__ = ["Erase", "Overlay", "Rotate", "Warp"]
@@ -30,7 +30,7 @@ class _Deformation(ImageEdit):
     """Edits that leave the background where an image has gone."""
 
     def _edit(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        images = x.reshape(len(x), -1, *self.image_shape[-2:])
+        images = x.reshape(len(x), -1, *self._sides)
         if not len(x):
             return x
         ground = background(images)
@@ -97,8 +97,7 @@ class Rotate(_Deformation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_pair("degrees", self.degrees, "a <= b", lambda a, b: a <= b)
-        object.__setattr__(self, "degrees", tuple(self.degrees))
+        self._set_pair("degrees", "a <= b", lambda a, b: a <= b)
 
     def _deform(self, images: Tensor, generator: torch.Generator) -> Tensor:
         low, high = map(math.radians, self.degrees)
@@ -150,11 +149,9 @@ class Warp(_Deformation):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("degrees", self.degrees, ">= 0", lambda degrees: degrees >= 0)
-        check_pair("scale", self.scale, "0 < a <= b", lambda a, b: 0 < a <= b)
-        check_pair("displacement", self.displacement, "0 <= a <= b", lambda a, b: 0 <= a <= b)
+        self._set_pair("scale", "0 < a <= b", lambda a, b: 0 < a <= b)
+        self._set_pair("displacement", "0 <= a <= b", lambda a, b: 0 <= a <= b)
         check_integer("n_knots", self.n_knots, 2)
-        object.__setattr__(self, "scale", tuple(self.scale))
-        object.__setattr__(self, "displacement", tuple(self.displacement))
 
     def _deform(self, images: Tensor, generator: torch.Generator) -> Tensor:
         n, most = len(images), math.radians(self.degrees)
@@ -181,8 +178,7 @@ class _BoxEdit(_Deformation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_pair("share", self.share, "0 < a <= b <= 1", lambda a, b: 0 < a <= b <= 1)
-        object.__setattr__(self, "share", tuple(self.share))
+        self._set_pair("share", "0 < a <= b <= 1", lambda a, b: 0 < a <= b <= 1)
 
     def _inside(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a rectangle for each image, (n, 1, h, w)."""

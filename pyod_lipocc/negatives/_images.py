@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +29,11 @@ class ImageEdit(abc.ABC):
         _check_image_shape(self.image_shape)
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
         check_number("noise", self.noise, ">= 0", lambda noise: noise >= 0)
+
+    def _set_pair(self, name: str, accepted: str, test: Callable[[Any, Any], bool]) -> None:
+        """Check a parameter of two numbers and keep it as a tuple, which compares and hashes."""
+        check_pair(name, getattr(self, name), accepted, test)
+        object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def _sides(self) -> tuple[int, int]:
@@ -90,8 +97,7 @@ class ImageAugmentation(ImageEdit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_pair("mixing", self.mixing, "0 <= a <= b <= 1", lambda a, b: 0 <= a <= b <= 1)
-        object.__setattr__(self, "mixing", tuple(self.mixing))
+        self._set_pair("mixing", "0 <= a <= b <= 1", lambda a, b: 0 <= a <= b <= 1)
 
     def _edit(self, x: Tensor, generator: torch.Generator) -> Tensor:
         symmetries = _symmetries(self.image_shape, x.device)
@@ -200,8 +206,7 @@ class CutPaste(ImageEdit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_pair("share", self.share, "0 < a <= b < 1", lambda a, b: 0 < a <= b < 1)
-        object.__setattr__(self, "share", tuple(self.share))
+        self._set_pair("share", "0 < a <= b < 1", lambda a, b: 0 < a <= b < 1)
 
     def _edit(self, x: Tensor, generator: torch.Generator) -> Tensor:
         height, width = self._sides
