@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist, pdist
 from sklearn.preprocessing import StandardScaler
 
-from pyod_lipocc._chunks import CHUNK, chunks
+from pyod_lipocc._chunks import chunks
 from pyod_lipocc.domains import Ball, Box
 from pyod_lipocc.units import Scaling
 
@@ -32,12 +32,12 @@ def blob(rng):
     return rng.standard_normal((200, 3)) * [1.0, 5.0, 0.1] + [0.0, 3.0, -1.0]
 
 
-@pytest.mark.parametrize("n", [1, CHUNK, CHUNK + 1, 3 * CHUNK - 1])
+@pytest.mark.parametrize("n", [1, 1000, 10_000])
 def test_chunks_are_the_rows_in_order(n):
     X = np.arange(n)[:, None]
     parts = list(chunks(X))
-    assert max(map(len, parts)) <= CHUNK
-    assert all(part.base is X or part is X or part.base is X.base for part in parts)
+    assert max(map(len, parts)) <= 1000
+    assert all(np.shares_memory(part, X) for part in parts)
     np.testing.assert_array_equal(np.concatenate(parts), X)
 
 
@@ -57,7 +57,7 @@ class TestFit:
         np.testing.assert_allclose(scaling.location, X.mean(axis=0), atol=1e-12)
 
     def test_many_chunks_are_measured_as_one(self, rng):
-        X = rng.standard_normal((2 * CHUNK + 1, 3)) * [1.0, 5.0, 0.1] + [0.0, 3.0, -1.0]
+        X = rng.standard_normal((3001, 3)) * [1.0, 5.0, 0.1] + [0.0, 3.0, -1.0]
         each, one = (Scaling.fit(X, standardize=s) for s in (True, False))
         np.testing.assert_allclose(each.location, X.mean(axis=0), rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(each.scale, X.std(axis=0), rtol=1e-12)
@@ -79,7 +79,7 @@ class TestFit:
         assert narrow.to_network(X).dtype == np.float64
 
     @pytest.mark.parametrize("constant", [0.1, -1e12 - 0.1, 1e-12])
-    @pytest.mark.parametrize("n", [1, 2 * CHUNK + 5])
+    @pytest.mark.parametrize("n", [1, 3001])
     def test_constant_columns_have_scale_one(self, constant, n):
         scaling = Scaling.fit(np.full((n, 2), constant), standardize=True)
         np.testing.assert_array_equal(scaling.scale, [1.0, 1.0])

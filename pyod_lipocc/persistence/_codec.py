@@ -22,21 +22,10 @@ from pyod_lipocc.units import Scaling
 
 __all__ = ["RECORDS", "Decoder", "Encoder"]
 
-_TORCH_LAYERS: tuple[type[nn.Module], ...] = (
-    nn.Conv2d,
-    nn.Flatten,
-    nn.Identity,
-    nn.Linear,
-    nn.ModuleList,
-    nn.ReLU,
-    nn.Sequential,
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.Unflatten,
-)
+_TORCH = "Conv2d Flatten Identity Linear ModuleList ReLU Sequential Sigmoid Tanh Unflatten".split()
 _OWN = [getattr(module, name) for module in (lipschitz, domains) for name in module.__all__]
 _LAYERS: dict[str, type[nn.Module]] = {
-    **{f"torch.{layer.__name__}": layer for layer in _TORCH_LAYERS},
+    **{f"torch.{name}": getattr(nn, name) for name in _TORCH},
     **{k.__name__: k for k in _OWN if isinstance(k, type) and issubclass(k, nn.Module)},
 }
 RECORDS: dict[str, type] = {
@@ -44,19 +33,15 @@ RECORDS: dict[str, type] = {
     for kind in (*_OWN, History, Scaling)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind)
 }
+_NAMES = {kind: name for name, kind in (_LAYERS | RECORDS).items()}
 _LARGEST_PADDING = 8  # in sides of the kernel
 _LARGEST_KERNEL = 7  # of an orthogonal convolution
 _OF_EVERY_MODULE = vars(nn.Module()).keys()
 
 _ACCEPTED = (
     "numbers, text, None, lists and tuples of such, arrays, tensors, domains, layers of "
-    f"pyod_lipocc, and {', '.join(f'torch.nn.{layer.__name__}' for layer in _TORCH_LAYERS)}"
+    f"pyod_lipocc, and of torch.nn {', '.join(_TORCH)}"
 )
-
-
-def _name(kind: type, known: Mapping[str, type]) -> str | None:
-    """Return the name under which a class is known."""
-    return next((name for name, one in known.items() if one is kind), None)
 
 
 def _check_reach(layer: nn.Module) -> None:
@@ -115,12 +100,12 @@ class Encoder:
             return self._array(value, path)
         if exact in (Tensor, nn.Parameter):
             return self._tensor(value, path)
-        if name := _name(exact, _LAYERS):
-            return self._layer(value, name, path)
-        if name := _name(exact, RECORDS):
-            fields = [field.name for field in dataclasses.fields(value)]
-            arguments = self._values({field: getattr(value, field) for field in fields}, path)
-            return {"kind": "record", "name": name, "arguments": arguments}
+        if exact in _NAMES and isinstance(value, nn.Module):
+            return self._layer(value, path)
+        if exact in _NAMES:
+            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            arguments = self._values(fields, path)
+            return {"kind": "record", "name": _NAMES[exact], "arguments": arguments}
         raise ValueError(
             f"{path} cannot be saved, got {value!r} of {exact.__module__}.{exact.__qualname__}: "
             f"a file holds {_ACCEPTED}"
@@ -168,17 +153,18 @@ class Encoder:
         self._parameters[id(tensor)] = stored["name"]
         return {"kind": "parameter", **stored, "trainable": tensor.requires_grad}
 
-    def _layer(self, layer: nn.Module, name: str, path: str) -> dict[str, Any]:
+    def _layer(self, layer: nn.Module, path: str) -> dict[str, Any]:
         """Take a layer apart as pickle does; its constructor, which may draw, need not run."""
-        own = {name: vars(layer)[name] for name in vars(layer).keys() - _OF_EVERY_MODULE}
+        own = sorted(vars(layer).keys() - _OF_EVERY_MODULE)
         parts = {
-            "attributes": dict(sorted(own.items())),
+            "attributes": {name: vars(layer)[name] for name in own},
             "parameters": layer._parameters,
             "buffers": layer._buffers,
             "layers": layer._modules,
         }
         encoded = {part: self._values(values, path) for part, values in parts.items() if values}
-        return {"kind": "layer", "name": name, "training": layer.training, **encoded}
+        described = {"kind": "layer", "name": _NAMES[type(layer)], "training": layer.training}
+        return described | encoded
 
 
 def _find(name: str, known: Mapping[str, type]) -> Any:

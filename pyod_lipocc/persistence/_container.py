@@ -40,7 +40,7 @@ def save(
     """Write values to one file.
 
     The file appears complete or not at all, also where another process reads or the machine stops.
-    Before the file replaces another, its content is read back and compared.
+    Before the file replaces another, its content is taken apart, put together and compared.
 
     Parameters
     ----------
@@ -64,15 +64,14 @@ def save(
     """
     description, tensors = _describe(kind, values)
     digest = _digest(description, tensors)
-    content = {"format": FORMAT, "package": __version__, "sha256": digest, "object": description}
-    packed = safetensors.torch.save(tensors, {_KEY: json.dumps(content)})
-    restored = _unpack(packed, str(path))
+    restored = _restore(json.loads(json.dumps(description)), tensors)
     if _digest(*_describe(*restored)) != digest or not is_same(restored[1]):
         raise ValueError(
             f"{kind} cannot be saved: read back, it is not the same. Forward hooks, and what else "
             "is no attribute of a layer, do not go into a file"
         )
-    write_atomically(path, packed)
+    content = {"format": FORMAT, "package": __version__, "sha256": digest, "object": description}
+    write_atomically(path, safetensors.torch.save(tensors, {_KEY: json.dumps(content)}))
 
 
 @isolated()
@@ -101,14 +100,12 @@ def load(path: str | os.PathLike[str], build: Callable[[Values], T], kind: str |
         If the file is cut, altered, not a file of this package, of a newer version of the package,
         or of another kind.
     """
-    packed = _read(path)
+    description, tensors = _read(path)
     try:
-        found, values = _unpack(packed, str(path))
+        found, values = _restore(description, tensors)
         if kind not in (None, found):
             raise ValueError(f"the class is {found!r}")
         return build(values)
-    except _AlteredError:
-        raise
     except Exception as error:  # a description that is not of our making fails anywhere
         raise ValueError(
             f"{path} does not hold a {kind or 'signed distance'}: {error!r}"
@@ -152,10 +149,6 @@ def digest(network: torch.nn.Module) -> str:
     return _digest(*_describe("", {"": {"network": network}}))
 
 
-class _AlteredError(ValueError):
-    """The hash is not that of the content."""
-
-
 def _describe(kind: str, values: Values) -> tuple[dict[str, Any], dict[str, Tensor]]:
     encoder = Encoder()
     encoded = {
@@ -175,65 +168,43 @@ def _digest(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> st
     return digest.hexdigest()
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
-    """Read a file that is as long as its header says; of any other no more than the header."""
-    check_regular(path)  # opening a FIFO would wait for a writer
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        prefix = file.read(8)
-        length = int.from_bytes(prefix, "little")
-        if len(prefix) < 8 or length > min(size - 8, _LONGEST_HEADER):
-            raise ValueError(
-                f"{path} is not a file of pyod_lipocc, or cut: it has {size} bytes, and the first "
-                f"8, {prefix!r}, announce a header of {length}"
-            )
-        _, n_bytes = _parse(file.read(length), str(path))
-        if size != 8 + length + n_bytes:
-            raise ValueError(
-                f"{path} is {'cut' if size < 8 + length + n_bytes else 'altered'}: its header "
-                f"announces {8 + length + n_bytes} bytes, found {size}"
-            )
-        file.seek(0)
-        return file.read()
-
-
-def _parse(header: bytes, source: str) -> tuple[dict[str, Any], int]:
-    """Return the JSON text of a safetensors header, and the number of bytes that follow it."""
-    try:
-        entries = json.loads(header.decode())
-        content = json.loads(entries.pop("__metadata__")[_KEY])
-        n_bytes = max(entry["data_offsets"][1] for entry in entries.values())
-        version, package = content["format"], content["package"]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"{source} is not a file of pyod_lipocc, or altered: its header starts with "
-            f"{header[:40]!r}"
-        ) from error
-    if version not in (1, FORMAT):
-        raise ValueError(
-            f"{source} has format {version!r}, written by pyod_lipocc {package}: this is "
-            f"pyod_lipocc {__version__}, which reads formats 1 and {FORMAT}; install the other "
-            "version"
-        )
-    return content, n_bytes
-
-
-def _unpack(packed: bytes, source: str) -> tuple[str, Values]:
-    """Return the kind and the values of a file, verified."""
-    length = int.from_bytes(packed[:8], "little")
-    content, _ = _parse(packed[8 : 8 + length], source)
-    try:
-        description = content["detector" if content["format"] == 1 else "object"]
-        tensors = safetensors.torch.load(packed)
-        found = _digest(description, tensors)
-    except Exception as error:  # the library raises its own
-        raise _AlteredError(f"{source} is altered: {error!r}") from error
-    if found != content.get("sha256"):
-        raise _AlteredError(
-            f"{source} is altered: expected the hash {content.get('sha256')}, found {found}"
-        )
-    if content["format"] == 1:
-        description = _format_1.translate(description)
+def _restore(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[str, Values]:
+    """Return the kind and the values that a description and tensors make."""
     decoder = Decoder(tensors)
     values = description["values"].items()
     return description["kind"], {part: decoder.decode_values(named) for part, named in values}
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the verified content of a file; read no more than the header of a foreign one."""
+    check_regular(path)  # opening a FIFO would wait for a writer
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(min(length, _LONGEST_HEADER))
+        try:
+            content = json.loads(json.loads(header)["__metadata__"][_KEY])
+            version, package = content["format"], content["package"]
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f"{path} is not a file of pyod_lipocc, or cut: its header has {len(header)} of "
+                f"{length} bytes and starts with {header[:40]!r}"
+            ) from error
+        if version not in (1, FORMAT):
+            raise ValueError(
+                f"{path} has format {version!r}, written by pyod_lipocc {package}: this is "
+                f"pyod_lipocc {__version__}, which reads formats 1 and {FORMAT}; install the other "
+                "version"
+            )
+        file.seek(0)
+        packed = file.read()
+    try:
+        description = content["detector" if version == 1 else "object"]
+        tensors = safetensors.torch.load(packed)
+        found = _digest(description, tensors)
+    except Exception as error:  # the library raises its own
+        raise ValueError(f"{path} is cut or altered: {error!r}") from error
+    if found != content.get("sha256"):
+        raise ValueError(
+            f"{path} is altered: expected the hash {content.get('sha256')}, found {found}"
+        )
+    return (_format_1.translate(description) if version == 1 else description), tensors
