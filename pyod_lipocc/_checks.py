@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -48,24 +48,23 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def check_image_shape(image_shape: Sequence[int] | None, n_features: int) -> None:
-    """Raise ValueError unless rows of this width are images of this shape."""
-    if image_shape is None:
-        return
-    well_formed = len(image_shape) in (2, 3) and all(
-        isinstance(side, Integral) and not isinstance(side, bool) and side > 0
-        for side in image_shape
-    )
-    if not well_formed:
+def check_image_shape(image_shape: Any, n_features: int | None = None) -> None:
+    """Raise ValueError unless this is the shape of an image, of so many pixels where given."""
+    well_formed = isinstance(image_shape, (tuple, list)) and len(image_shape) in (2, 3)
+    if not well_formed or not all(map(_is_side, image_shape)):
         raise ValueError(
             "image_shape must be (height, width) or (channels, height, width) in positive ints, "
             f"got {image_shape!r}"
         )
-    if math.prod(image_shape) != n_features:
+    if n_features not in (None, math.prod(image_shape)):
         raise ValueError(
-            f"image_shape={tuple(image_shape)!r} holds {math.prod(image_shape)} pixels, "
-            f"but X has {n_features} columns: each row must be one flattened image"
+            f"image_shape must hold as many pixels as the rows have columns, {n_features}, got "
+            f"{tuple(image_shape)!r} of {math.prod(image_shape)}: each row is a flattened image"
         )
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
 
 
 def check_device(device: str | torch.device | None) -> torch.device:

@@ -952,7 +952,8 @@ class LipOCC(BaseDetector):
         check_parameters(needed, type(self).__name__)
         described = copy.copy(self)
         rows = check_rows(described, X, reset=reset)
-        check_image_shape(self.image_shape, rows.shape[1])
+        if self.image_shape is not None:
+            check_image_shape(self.image_shape, rows.shape[1])
         names = ("n_features_in_", "feature_names_in_")
         columns = {name: vars(described)[name] for name in names if name in vars(described)}
         return rows, Recipe.of(parameters), columns

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-from pyod_lipocc._checks import check_integer
+from pyod_lipocc._checks import check_image_shape, check_integer
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
 from pyod_lipocc.lipschitz._conv import OrthogonalConv2d, ReshapedConv2d
 from pyod_lipocc.lipschitz._dense import OrthogonalLinear
@@ -66,11 +65,7 @@ def _image_shape(
     n_features: int, image_shape: Sequence[int], halvings: int
 ) -> tuple[int, int, int]:
     """Return (channels, height, width) of images that can be halved so many times."""
-    if len(image_shape) not in (2, 3) or math.prod(image_shape) != n_features:
-        raise ValueError(
-            f"image_shape must be (height, width) or (channels, height, width) of {n_features} "
-            f"pixels, got {tuple(image_shape)!r}"
-        )
+    check_image_shape(image_shape, n_features)
     *channels, height, width = image_shape
     if min(height, width) < 2**halvings:
         raise ValueError(

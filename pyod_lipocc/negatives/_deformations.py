@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from pyod_lipocc._checks import check_integer, check_number
-from pyod_lipocc.negatives._images import ImageEdit, partners
+from pyod_lipocc.negatives._images import ImageEdit, partners, span
 
 __all__ = ["Erase", "Overlay", "Rotate", "Warp"]
 
@@ -182,16 +182,8 @@ class _BoxEdit(_Deformation):
 
     def _inside(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a rectangle for each image, (n, 1, h, w)."""
-        rows, columns = (self._span(side, images, generator) for side in images.shape[-2:])
+        rows, columns = (span(side, self.share, images, generator)[2] for side in self._sides)
         return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)
-
-    def _span(self, side: int, images: Tensor, generator: torch.Generator) -> Tensor:
-        n = len(images)
-        size = (side * _uniform(*self.share, n, images, generator)).long().clamp(1, side)
-        start = ((side + 1 - size) * _uniform(0.0, 1.0, n, images, generator)).long()
-        start = torch.minimum(start, side - size)
-        place = torch.arange(side, device=images.device)
-        return (place >= start[:, None]) & (place < (start + size)[:, None])
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyod_lipocc._checks import check_integer, check_number, check_pair
+from pyod_lipocc._checks import check_image_shape, check_integer, check_number, check_pair
 from pyod_lipocc.domains import Domain
 
-__all__ = ["CutPaste", "ImageAugmentation", "ImageEdit", "PatchShuffle", "partners"]
+__all__ = ["CutPaste", "ImageAugmentation", "ImageEdit", "PatchShuffle", "partners", "span"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,11 @@ class ImageEdit(abc.ABC):
     noise: float = 0.05
 
     def __post_init__(self) -> None:
-        _check_image_shape(self.image_shape)
+        check_image_shape(self.image_shape)
+        if max(self._sides) == 1:
+            raise ValueError(
+                f"image_shape must have more than one pixel per channel, got {self.image_shape!r}"
+            )
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
         check_number("noise", self.noise, ">= 0", lambda noise: noise >= 0)
 
@@ -46,11 +50,7 @@ class ImageEdit(abc.ABC):
 
     def __call__(self, x: Tensor, domain: Domain, generator: torch.Generator) -> Tensor:
         """Propose an image for each row."""
-        if x.shape[1] != math.prod(self.image_shape):
-            raise ValueError(
-                f"image_shape must hold as many pixels as x has columns, {x.shape[1]}, "
-                f"got {self.image_shape!r}"
-            )
+        check_image_shape(self.image_shape, x.shape[1])
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         return domain.project(self._edit(x, generator) + self.noise * noise)
 
@@ -210,25 +210,38 @@ class CutPaste(ImageEdit):
 
     def _edit(self, x: Tensor, generator: torch.Generator) -> Tensor:
         height, width = self._sides
-        row, in_rows = self._span(height, x, generator)
-        column, in_columns = self._span(width, x, generator)
+        row, in_rows = self._moved(height, x, generator)
+        column, in_columns = self._moved(width, x, generator)
         source = (row[:, :, None] * width + column[:, None]).reshape(len(x), 1, -1)
         inside = (in_rows[:, :, None] & in_columns[:, None]).reshape(len(x), 1, -1)
         images = x.reshape(len(x), -1, height * width)
         donors = images[partners(x, generator)].gather(2, source.expand_as(images))
         return torch.where(inside, donors, images).reshape(x.shape)
 
-    def _span(self, side: int, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _moved(self, side: int, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return, of shape (n, side), where pixels come from and which lie in the rectangle."""
-        low, high = self.share
-        u, v, w = torch.rand(
-            3, len(x), 1, generator=generator, dtype=torch.float32, device=x.device
-        )
-        size = (side * (low + (high - low) * u)).long().clamp(1, max(side - 1, 1))
-        target, source = (((side + 1 - size) * place).long() for place in (v, w))
+        start, size, inside = span(side, self.share, x, generator)
+        v = torch.rand(len(x), 1, generator=generator, dtype=torch.float32, device=x.device)
+        source = ((side + 1 - size) * v).long()
         place = torch.arange(side, device=x.device)
-        inside = (place >= target) & (place < target + size)
-        return torch.where(inside, place - target + source, place), inside
+        return torch.where(inside, place - start + source, place), inside
+
+
+def span(
+    side: int, share: tuple[float, float], x: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw for each row of x an interval of pixels of one side of an image.
+
+    The start and the size have shape (n, 1). The third result tells which pixels the interval
+    holds, (n, side).
+    """
+    u, v = torch.rand(2, len(x), 1, generator=generator, dtype=torch.float32, device=x.device)
+    low, high = share
+    # Shares below 1 leave a pixel out.
+    size = (side * (low + (high - low) * u)).long().clamp(1, max(side - (high < 1), 1))
+    start = ((side + 1 - size) * v).long()
+    place = torch.arange(side, device=x.device)
+    return start, size, (place >= start) & (place < start + size)
 
 
 def partners(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -251,17 +264,3 @@ def _symmetries(image_shape: tuple[int, ...], device: torch.device) -> Tensor:
     # Sorted: the identity comes first.
     distinct: Tensor = torch.unique(torch.stack(symmetries), dim=0)
     return distinct[1:]
-
-
-def _check_image_shape(image_shape: tuple[int, ...]) -> None:
-    """Check that an image is (height, width) or (channels, height, width), and can be altered."""
-    if not isinstance(image_shape, (tuple, list)) or len(image_shape) not in (2, 3):
-        raise ValueError(
-            f"image_shape must be (height, width) or (channels, height, width), got {image_shape!r}"
-        )
-    for side in image_shape:
-        check_integer("image_shape", side, 1)
-    if image_shape[-2] == image_shape[-1] == 1:
-        raise ValueError(
-            f"image_shape must have more than one pixel per channel, got {image_shape!r}"
-        )

@@ -160,8 +160,7 @@ class Mixture:
     .. math:: z_i \sim Q_{k_i}, \qquad P(k_i = k) = w_k
 
     The choice is stratified: a batch of n has n w_k points of proposal k, rounded up or down at
-    random. Every proposal sees the whole batch. Point i is the point that the proposal chosen for
-    row i makes for row i.
+    random. Each proposal is called once, with the rows of its share.
 
     Parameters
     ----------
@@ -215,10 +214,12 @@ class Mixture:
         start = torch.rand(1, generator=generator, dtype=torch.float64, device=device)
         # Equidistant, so that the count of an interval is its expectation rounded up or down.
         u = (torch.randperm(n, generator=generator, device=device) + start) / max(n, 1)
-        z = self.proposals[0](x, domain, generator)
-        for low, proposal in zip(accumulate(weights), self.proposals[1:], strict=False):
-            chosen = u >= low / math.fsum(weights)
-            z = torch.where(chosen[:, None], proposal(x, domain, generator), z)
+        ends = torch.tensor([*accumulate(weights)], dtype=u.dtype, device=device)
+        share = torch.searchsorted(ends[:-1] / math.fsum(weights), u, right=True)
+        z = torch.empty_like(x)
+        for k, proposal in enumerate(self.proposals):
+            chosen = share == k
+            z[chosen] = proposal(x[chosen], domain, generator)
         return z
 
 

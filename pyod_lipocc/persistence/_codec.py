@@ -22,7 +22,10 @@ from pyod_lipocc.units import Scaling
 
 __all__ = ["RECORDS", "Decoder", "Encoder"]
 
-_TORCH = "Conv2d Flatten Identity Linear ModuleList ReLU Sequential Sigmoid Tanh Unflatten".split()
+_TORCH = (
+    *("Conv2d", "Flatten", "Identity", "Linear", "ModuleList"),
+    *("ReLU", "Sequential", "Sigmoid", "Tanh", "Unflatten"),
+)
 _OWN = [getattr(module, name) for module in (lipschitz, domains) for name in module.__all__]
 _LAYERS: dict[str, type[nn.Module]] = {
     **{f"torch.{name}": getattr(nn, name) for name in _TORCH},

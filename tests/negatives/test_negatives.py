@@ -358,7 +358,7 @@ class TestAway:
         (lambda: LocalNoise(True, 2.0), "low must be .*, got True"),
         (lambda: ImageAugmentation((4,)), r"image_shape must be \(height, width\).*, got \(4,\)"),
         (lambda: ImageAugmentation(16), "image_shape must be .*, got 16"),
-        (lambda: ImageAugmentation((4, 0)), "image_shape must be an int >= 1, got 0"),
+        (lambda: ImageAugmentation((4, 0)), r"image_shape must be .* positive ints, got \(4, 0\)"),
         (lambda: ImageAugmentation((3, 1, 1)), "image_shape must have more than one pixel"),
         (lambda: ImageAugmentation((4, 4), noise=-0.1), "noise must be .* >= 0, got -0.1"),
         (lambda: ImageAugmentation((4, 4), mixing=(0.7, 0.2)), r"mixing must .*, got \(0.7, 0.2\)"),
