@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEVICE ?= cpu
 
-.PHONY: demo test lint benchmark frontier speed certify toy signed-distance \
+.PHONY: demo test lint docs benchmark frontier speed certify toy signed-distance \
 	fuzz mutations dist clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
@@ -23,6 +23,13 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Without network; `make docs TAGS="-t online"` links to the pages of other projects.
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going $(TAGS) docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+	$(BIN)/python -m pytest -q docs
 
 benchmark: $(READY)
 	for protocol in odds-contaminated mnist-one-class mnist-seeds one-class ablation ablation-mnist; do \

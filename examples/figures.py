@@ -1,8 +1,7 @@
-"""The figures that a fitted LipOCC can draw, the paper's Figures 2 and 5 among them.
+"""Figures 2 and 5 of the paper.
 
     python examples/figures.py synthesis                  # Figure 2: ten samples of each digit
     python examples/figures.py histograms --data mnist    # Figure 5: train, test and other digits
-    python examples/figures.py contours certified explanation history
 
 Digits are scikit-learn's, 8 x 8, which are embedded; with ``--data mnist`` they are read from
 LIPOCC_DATA or downloaded. Samples are the first that `LipOCC.sample` returns, without selection.
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +19,11 @@ import torch
 from _extras import require_mnist
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
 
 from pyod_lipocc import LipOCC
-from pyod_lipocc.attacks import pgd_l2
-from pyod_lipocc.datasets import OneClassDataset, load_digits_one_class, load_mnist, load_toy
-from pyod_lipocc.domains import Box
-from pyod_lipocc.metrics import certified_roc_auc_curve
-from pyod_lipocc.plotting import (
-    plot_certified_roc_auc,
-    plot_contours,
-    plot_explanation,
-    plot_histograms,
-    plot_history,
-    plot_images,
-)
+from pyod_lipocc.datasets import OneClassDataset, load_digits_one_class, load_mnist
+from pyod_lipocc.plotting import plot_histograms, plot_images
 
 Draw = Callable[[argparse.Namespace], Figure]
 
@@ -44,7 +31,6 @@ LOADERS: dict[str, Callable[[int], OneClassDataset]] = {
     "digits": load_digits_one_class,
     "mnist": load_mnist,
 }
-ATTACKED_ROWS = 200
 
 
 def build(options: argparse.Namespace, **settings: Any) -> LipOCC:
@@ -114,83 +100,9 @@ def draw_histograms(options: argparse.Namespace) -> Figure:
     return figure
 
 
-def draw_contours(options: argparse.Namespace) -> Figure:
-    """Draw the level lines of the signed distance to two moons."""
-    figure, ax = plt.subplots(figsize=(6, 4.2), layout="constrained")
-    X = load_toy("two-moons", 1000, random_state=0)
-    detector = build(options, standardize=False).fit(X)
-    plot_contours(detector.signed_distance, (-2.0, 3.0, -1.5, 2.0), X=X, ax=ax)
-    ax.set_title("signed distance to two moons")
-    return figure
-
-
-def attacked_auroc(
-    detector: LipOCC, X: np.ndarray, y: np.ndarray, radii: np.ndarray
-) -> list[float]:
-    """Return the AUROC after attacks that raise the scores of normal rows and lower the others."""
-    attack = partial(pgd_l2, detector.to_torch(), domain=Box(0.0, 1.0), n_steps=20)
-    rows = torch.from_numpy(X).double()
-    aurocs = []
-    for radius in radii:
-        moved = rows.clone()
-        for label, direction in ((0, "raise"), (1, "lower")):
-            chosen = torch.from_numpy(y == label)
-            moved[chosen] = attack(
-                rows[chosen], radius, direction=direction, n_restarts=2, random_state=0
-            )
-        aurocs.append(roc_auc_score(y, detector.decision_function(moved.numpy())))
-    return aurocs
-
-
-def draw_certified(options: argparse.Namespace) -> Figure:
-    """Draw the certified AUROC of one digit against the radius, with an attack beside it."""
-    figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
-    detector, data = fit_digit(options.digits[0], options)
-    chosen = np.random.default_rng(0).permutation(len(data.y_test))[:ATTACKED_ROWS]
-    X, y = data.X_test[chosen], data.y_test[chosen]
-    scores = detector.decision_function(X)
-    constant = detector.lipschitz_constant_
-    radii, _ = certified_roc_auc_curve(y, scores, n_radii=21, lipschitz_constant=constant)
-    plot_certified_roc_auc(
-        y,
-        scores,
-        radii,
-        lipschitz_constant=constant,
-        attacked=attacked_auroc(detector, X, y, radii),
-        ax=ax,
-    )
-    ax.set_title(f"digit {options.digits[0]} against the others")
-    return figure
-
-
-def draw_explanation(options: argparse.Namespace) -> Figure:
-    """Draw which measurements put a malignant tumour outside the benign ones, and by how much."""
-    figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    data = load_breast_cancer()
-    benign, malignant = data.data[data.target == 1], data.data[data.target == 0]
-    detector = build(options).fit(benign)
-    names = list(data.feature_names)
-    plot_explanation(detector.explain(malignant[:1])[0], feature_names=names, ax=ax)
-    ax.set_title("a malignant tumour, trained on benign ones")
-    return figure
-
-
-def draw_history(options: argparse.Namespace) -> Figure:
-    """Draw the course of a training on two moons."""
-    figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
-    detector = build(options, standardize=False).fit(load_toy("two-moons", 1000, random_state=0))
-    plot_history(detector.history_, ax=ax)
-    ax.set(title="training on two moons", ylim=(-0.02, 1.02))
-    return figure
-
-
 FIGURES: dict[str, Draw] = {
     "synthesis": draw_synthesis,
     "histograms": draw_histograms,
-    "contours": draw_contours,
-    "certified": draw_certified,
-    "explanation": draw_explanation,
-    "history": draw_history,
 }
 
 

@@ -198,6 +198,8 @@ def report(options: argparse.Namespace) -> Iterator[str]:
     header = ["digit", "ROC AUC", "accuracy", *certified, "gradient norm", "steps", "ms a step"]
     length = f"{EPOCHS:,} epochs" if options.full else f"{options.minutes:g} minutes"
     place = f"threads: {options.threads}" if options.device == "cpu" else options.device
+    yield f"# One class of MNIST, {described(options)}"
+    yield ""
     yield f"Made by `python examples/mnist_one_class.py {shlex.join(sys.argv[1:])}`."
     yield f"LipOCC, {described(options)}, batch {options.batch},"
     settings = "LipOCC's own settings" if options.defaults else f"T {options.newton_steps}"

@@ -117,7 +117,7 @@ class Certificate:
 
     @property
     def lipschitz_constant(self) -> float:
-        """Upper bound of |s(x) - s(x')| / |x - x'|, in units of the score per unit of X."""
+        r"""Upper bound of \|s(x) - s(x')\| / \|x - x'\|, in units of the score per unit of X."""
         return self._per_unit_of_input(product(self.scaling.unit, self.lipschitz))
 
     @isolated()
