@@ -15,7 +15,7 @@ from pyod_lipocc.datasets import load_toy, toy_signed_distance
 from pyod_lipocc.lipschitz import dense
 from pyod_lipocc.plotting import plot_contours
 
-X = load_toy("ring", 2000, random_state=0)
+X = load_toy("ring", 1000, random_state=0)
 points = np.random.default_rng(0).uniform(-1.5, 1.5, (5000, 2))
 true = toy_signed_distance("ring", points)
 

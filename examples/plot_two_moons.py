@@ -32,7 +32,7 @@ detector = LipOCC(
 # %%
 # Two rows inside, three outside. No attack that stays in its ball changes the label of a row: this
 # is proven. The balls end at the boundary, so the proof gives nothing away here.
-rows = np.array([[-0.85, 0.5], [1.74, -0.18], [0.5, 1.35], [-0.6, -0.45], [2.3, 1.0]])
+rows = np.array([[-0.85, 0.5], [1.74, -0.18], [0.5, 1.35], [-0.6, -0.45], [2.4, -0.1]])
 radii = detector.certified_radius(rows)
 for row, label, radius in zip(rows, detector.predict(rows), radii, strict=True):
     print(f"{row}: label {label}, certified within {radius:.2f}")
@@ -51,8 +51,8 @@ for row, radius in zip(rows, radii, strict=True):
     ax.add_patch(plt.Circle(row, radius, fill=False, color="black", linewidth=1.4))
 ax.plot(*rows.T, "o", color="black", markersize=5)
 ax.annotate("", nearest[0], rows[-1], arrowprops={"arrowstyle": "->", "linewidth": 1.6})
-ax.annotate("counterfactual", nearest[0], (14, 5), textcoords="offset points", fontsize=9)
+ax.annotate("counterfactual", rows[-1], (-36, -16), textcoords="offset points", fontsize=9)
 ax.set(xticks=[], yticks=[])
 for path in sys.argv[1:]:
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
 plt.show()
