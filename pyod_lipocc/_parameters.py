@@ -28,7 +28,16 @@ __all__ = [
 ]
 
 AutoName = Literal["auto"]
-NetworkName = Literal["auto", "nearest-subspace", "inscribed-balls", "dense", "conv", "conv-deep"]
+NetworkName = Literal[
+    "auto",
+    "nearest-subspace",
+    "inscribed-balls",
+    "dense",
+    "conv",
+    "conv-paper",
+    "conv-deep",
+    "norm-preserving",
+]
 ThresholdName = Literal["contamination", "boundary", "conformal"]
 OptimizerName = Literal["adam", "rmsprop"]
 
@@ -52,7 +61,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "attack_radius": [Interval(Real, 0, None, closed="left")],
     "image_shape": [tuple, list, None],
     "max_iter": [_AT_LEAST_ONE, _AUTO],
-    "batch_size": [_AT_LEAST_ONE],
+    "batch_size": [_AT_LEAST_ONE, _AUTO],
     "learning_rate": [_POSITIVE, callable, _AUTO],
     "optimizer": [StrOptions(set(get_args(OptimizerName))), callable],
     "sampler": [callable, _AUTO],

@@ -108,13 +108,14 @@ class LipOCC(BaseDetector):
     network : str, torch.nn.Module or callable, default="auto"
         f. "nearest-subspace" starts from the rows: see `starts.nearest_subspace`.
         "inscribed-balls" has signed distances for up to 5 features: see `starts.inscribed_balls`.
-        "dense" has three orthogonal layers of 128 units. "conv" is the paper's Table 2 and
-        "conv-deep" the network of its follow-up; both need `image_shape`. A module is copied and
-        trained. A callable receives the number of features, a keyword `generator`
-        (torch.Generator), and those that it takes of `image_shape`, `rows` (data to start from, in
-        the network's units), `normal` (bool for each row), `margin` and `contamination`; it returns
-        a module: ``functools.partial(dense, hidden=(512,) * 4)``. Modules map (n, d) to (n, 1) or
-        (n,).
+        "dense" has three orthogonal layers of 128 units. Four need `image_shape`: "conv" has the
+        layers of the paper's Table 2 with orthogonal kernels and 16 channels, "conv-paper" is Table
+        2 as printed, "conv-deep" is the network of its follow-up, and "norm-preserving" keeps the
+        norm of gradients (see `lipschitz`). A module is copied and trained. A callable receives the
+        number of features, a keyword `generator` (torch.Generator), and those that it takes of
+        `image_shape`, `rows` (data to start from, in the network's units), `normal` (bool for each
+        row), `margin` and `contamination`; it returns a module: ``functools.partial(dense,
+        hidden=(512,) * 4)``. Modules map (n, d) to (n, 1) or (n,).
     margin : float or "auto", default="auto"
         m > 0, in the units of the scores.
     regularization : float, default=100.0
@@ -143,7 +144,7 @@ class LipOCC(BaseDetector):
         (height, width) or (channels, height, width) where rows are flattened images.
     max_iter : int or "auto", default="auto"
         Gradient steps at most.
-    batch_size : int, default=256
+    batch_size : int or "auto", default="auto"
         Rows, and as many negatives, in a step.
     learning_rate : float, callable or "auto", default="auto"
         A constant, or a function of the share of `max_iter` that is done.
@@ -202,22 +203,29 @@ class LipOCC(BaseDetector):
     ================ ===============================================================================
     parameter        rule
     ================ ===============================================================================
-    `network`        "nearest-subspace"; "dense" for fewer than 1,000 normal images.
-    `margin`         Half the median distance of a row to its nearest other row.
+    `network`        "nearest-subspace"; "dense" for images that are contaminated or fewer than
+                     1,000.
+    `margin`         Half the median distance of a row to its nearest other row; a third for images.
+                     0.6 times that for a network that pools, whose gradients are shorter.
     `domain`         Tables: a ball around the mean, half as wide again as the data. Images: the
-                     range of the pixels and twice that range on either side, since a domain that
-                     ends with the pixels undoes the steps of Algorithm 1.
+                     range of the pixels. Negative images of "auto" may leave it by twice the range,
+                     since a domain that ends with the pixels undoes the steps of Algorithm 1.
     `negatives`      Contaminated tables: uniform on the domain. Clean tables: a third each uniform,
                      noise around the rows, and shuffled marginals. Images, for every network: an
                      equal share each of images that are turned or flipped, shuffled, pasted,
                      warped, rotated, erased and overlaid.
-    `n_newton_steps` 4; 1 for a network that starts from rows.
+    `n_newton_steps` 4; 1 for a network that starts from rows or pools.
     `sampler`        Algorithm 1, towards the level -m as the paper prints it; towards -1.5 m for a
                      network that starts from rows of a table. Images: eta from 0 to 1.6.
-    `max_iter`       1,000; 50 for a network that starts from rows. Images: 300 and 200.
-    `learning_rate`  Falls linearly to 0 from 5e-3; for a network that starts from rows from 1e-3,
-                     or from m / 50 if that is less.
+    `max_iter`       1,000; 50 for a network that starts from rows. Images: 800 and 200.
+    `batch_size`     256; 64 for images and a network that does not start from rows.
+    `learning_rate`  Falls linearly to 0: from 5e-3; from 2e-2 for a network that pools; from 1e-3,
+                     or m / 50 if that is less, for a network that starts from rows.
     ================ ===============================================================================
+
+    Contaminated images are trained on three times, unless the network starts from rows. Distances
+    choose the normal images of the first training; the scores of each training choose those of the
+    next.
 
     A network starts from a random subset of larger sets:
 
@@ -269,7 +277,7 @@ class LipOCC(BaseDetector):
         attack_radius: float = 0.0,
         image_shape: Sequence[int] | None = None,
         max_iter: int | AutoName = "auto",
-        batch_size: int = 256,
+        batch_size: int | AutoName = "auto",
         learning_rate: float | Schedule | AutoName = "auto",
         optimizer: OptimizerName | Callable[..., torch.optim.Optimizer] = "adam",
         sampler: Sampler | AutoName = "auto",

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from pyod_lipocc._chunks import chunks
 from pyod_lipocc._isolation import one_thread
 from pyod_lipocc._random import reproducible_convolutions, torch_generator
-from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz import (
     NearestSubspace,
     OrthogonalConv2d,
@@ -25,10 +24,10 @@ from pyod_lipocc.lipschitz import (
     parameter_groups,
     polish,
 )
-from pyod_lipocc.recipe import Recipe, Training
+from pyod_lipocc.recipe import Recipe, Training, starts_from_rows
 from pyod_lipocc.signed_distance import SignedDistance
 from pyod_lipocc.training import History, LinearDecay, ProgressBar, train
-from pyod_lipocc.trimming import inliers
+from pyod_lipocc.trimming import inliers, least
 from pyod_lipocc.units import Scaling
 
 __all__ = ["Learned", "continue_learning", "learn", "leaves_rows_out", "training_scores"]
@@ -47,6 +46,7 @@ class Learned:
     ----------
     distance : SignedDistance
     history : History
+        Of the last training.
     own : ndarray of int
         Rows that the network holds, and that it can leave out of their own score.
     """
@@ -91,21 +91,26 @@ def learn(X: Rows, recipe: Recipe, rng: np.random.Generator) -> Learned:
     seen = _choose(len(X), recipe.n_seen(*X.shape), rng)
     rows = _to_tensor(X, seen, scaling)
     start = np.sort(rng.choice(len(rows), size=recipe.n_start(*rows.shape), replace=False))
-    normal = _normal(rows, recipe.contamination, rng)
-    with one_thread:
-        network = recipe.network(
-            X.shape[1],
-            torch_generator(rng),
-            rows=rows[start],
-            normal=normal[start],
-            margin=scaling.length_to_network(margin),
-            contamination=recipe.contamination,
-        )
-    network = network.to(recipe.device)
-    training = _training(network, scaling, margin, domain, recipe)
-    history = _train(network, rows, normal.nonzero().squeeze(1), training, recipe, rng)
-    own = seen[start] if leaves_rows_out(network) else seen[:0]
-    return Learned(SignedDistance(network, scaling, margin, domain), history, own)
+
+    def train_on(normal: Tensor) -> Learned:
+        with one_thread:
+            network = recipe.network(
+                X.shape[1],
+                torch_generator(rng),
+                rows=rows[start],
+                normal=normal[start],
+                margin=scaling.length_to_network(margin),
+                contamination=recipe.contamination,
+            ).to(recipe.device)
+        distance = SignedDistance(network, scaling, margin * recipe.gain(network), domain)
+        members = normal.nonzero().squeeze(1)
+        history = _train(network, rows, members, _training(distance, recipe), recipe, rng)
+        return Learned(distance, history, seen[start] if leaves_rows_out(network) else seen[:0])
+
+    learned = train_on(_normal(rows, recipe.contamination, rng))
+    for _ in range(0 if starts_from_rows(learned.distance.network) else recipe.n_retrimmings):
+        learned = train_on(_normal_by(learned.distance.network, rows, recipe.contamination))
+    return learned
 
 
 def continue_learning(
@@ -137,17 +142,18 @@ def continue_learning(
     for batch in chunks(X):
         domain = domain.enclose(torch.from_numpy(scaling.to_scores(batch)))
     network = copy.deepcopy(distance.network).to(recipe.device)
-    training = _training(network, scaling, distance.margin, domain, recipe)
+    continued = replace(distance, network=network, domain=domain)
+    training = _training(continued, recipe)
     rate = training.schedule(0.0)
     training = replace(
         training,
-        max_iter=math.ceil(len(X) / recipe.batch_size),
+        max_iter=math.ceil(len(X) / training.batch_size),
         schedule=LinearDecay(rate, rate),
     )
     seen = _choose(len(X), recipe.n_seen(*X.shape), rng)
     rows = _to_tensor(X, seen, scaling)
     history = _train(network, rows, torch.arange(len(rows)), training, recipe, rng)
-    return Learned(replace(distance, network=network, domain=domain), history, seen[:0])
+    return Learned(continued, history, seen[:0])
 
 
 def training_scores(
@@ -198,7 +204,8 @@ def leaves_rows_out(network: nn.Module) -> bool:
     -------
     leaves_out : bool
     """
-    return any(layer.leave_one_out for layer in _components(network))
+    layers = [module for module in network.modules() if isinstance(module, NearestSubspace)]
+    return any(layer.leave_one_out for layer in layers)
 
 
 def _choose(n: int, size: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
@@ -222,19 +229,24 @@ def _normal(rows: Tensor, contamination: float, rng: np.random.Generator) -> Ten
     return normal
 
 
-def _components(network: nn.Module) -> list[NearestSubspace]:
-    """Return the layers that builders fit to rows; a network with one of them starts from rows."""
-    return [module for module in network.modules() if isinstance(module, NearestSubspace)]
+@torch.no_grad()
+def _normal_by(network: nn.Module, rows: Tensor, contamination: float) -> Tensor:
+    """Tell which rows look normal to a trained network."""
+    weight = next(network.parameters())
+    with _threads_for(network):
+        f = [network(batch.to(weight)).flatten().cpu() for batch in chunks(rows)]
+    normal = torch.zeros(len(rows), dtype=torch.bool)
+    normal[least(-torch.cat(f).numpy(), contamination)] = True
+    return normal
 
 
-def _training(
-    network: nn.Module, scaling: Scaling, margin: float, domain: Domain, recipe: Recipe
-) -> Training:
+def _training(distance: SignedDistance, recipe: Recipe) -> Training:
     """Resolve the training in units of the network."""
+    scaling, domain = distance.scaling, distance.scaling.domain_to_network(distance.domain)
     return recipe.training(
-        bool(_components(network)),
-        scaling.length_to_network(margin),
-        scaling.domain_to_network(domain).to(torch.float32, recipe.device),
+        distance.network,
+        scaling.length_to_network(distance.margin),
+        domain.to(torch.float32, recipe.device),
     )
 
 
@@ -250,7 +262,7 @@ def _threads_for(network: nn.Module) -> AbstractContextManager[None]:
     convolves = any(isinstance(module, kinds) for module in network.modules())
     n_weights = sum(weight.numel() for weight in network.parameters())
     busy = convolves or n_weights >= _MANY_WEIGHTS
-    return nullcontext() if busy and not _components(network) else one_thread
+    return nullcontext() if busy and not starts_from_rows(network) else one_thread
 
 
 @reproducible_convolutions()
@@ -268,14 +280,16 @@ def _train(
     optimizer = recipe.optimizer(parameter_groups(network))
     generator = torch_generator(rng, device)
     callbacks = [copy.copy(callback) for callback in recipe.callbacks]
+    arguments = dict(vars(training))
+    batch_size = arguments.pop("batch_size")
     with _threads_for(network):
         history = train(
             network,
-            _batches(rows.to(device), members.to(device), recipe.batch_size, generator),
+            _batches(rows.to(device), members.to(device), batch_size, generator),
             optimizer=optimizer,
             callbacks=[*callbacks, *([ProgressBar()] if recipe.verbose else [])],
             generator=generator,
-            **vars(training),
+            **arguments,
         )
         if not all(weight.isfinite().all() for weight in network.parameters()):
             raise FloatingPointError(

@@ -18,7 +18,17 @@ from sklearn.neighbors import NearestNeighbors
 from pyod_lipocc._checks import check_device
 from pyod_lipocc._chunks import chunks
 from pyod_lipocc.domains import Ball, Box, Domain
-from pyod_lipocc.lipschitz import conv, conv_deep, dense
+from pyod_lipocc.lipschitz import (
+    GlobalL2NormPool2d,
+    L2NormPool2d,
+    NearestSubspace,
+    ReshapedConv2d,
+    ScaledAvgPool2d,
+    conv,
+    conv_deep,
+    dense,
+    norm_preserving,
+)
 from pyod_lipocc.losses import Loss, hkr
 from pyod_lipocc.negatives import (
     CutPaste,
@@ -41,12 +51,22 @@ from pyod_lipocc.thresholds import ThresholdRule
 from pyod_lipocc.training import Callback, LinearDecay, Schedule, check_unwrapped
 from pyod_lipocc.units import Scaling
 
-__all__ = ["NETWORKS", "OPTIMIZERS", "Recipe", "Training", "automatic", "build"]
+__all__ = [
+    "NETWORKS",
+    "OPTIMIZERS",
+    "Recipe",
+    "Training",
+    "automatic",
+    "build",
+    "starts_from_rows",
+]
 
 Builder = Callable[..., torch.nn.Module]
 Rows = npt.NDArray[Any]
 
 _FEW_IMAGES = 1000
+_RETRIMMINGS = 2
+_SHORT_GRADIENTS = 0.6
 
 
 def automatic(
@@ -61,12 +81,13 @@ def automatic(
 ) -> torch.nn.Module:
     """Build the network that "auto" stands for.
 
-    =============================== ==========================
-    fewer than 1,000 normal images  `lipschitz.dense`
-    other data                      `starts.nearest_subspace`
-    =============================== ==========================
+    ============================================ ==========================
+    images, contaminated or fewer than 1,000     `lipschitz.dense`
+    other data                                   `starts.nearest_subspace`
+    ============================================ ==========================
 
-    Few images leave no subspaces to find, and nearest images are poor neighbours.
+    Few images leave no subspaces to find, and nearest images are poor neighbours. An outlier among
+    the images would have a subspace of its own.
 
     Parameters
     ----------
@@ -78,8 +99,7 @@ def automatic(
     -------
     network : torch.nn.Module
     """
-    n_normal = len(rows) if normal is None else int(normal.sum())
-    if image_shape is not None and n_normal < _FEW_IMAGES:
+    if image_shape is not None and (contamination or len(rows) < _FEW_IMAGES):
         return dense(n_features, generator=generator)
     return nearest_subspace(
         n_features,
@@ -96,7 +116,9 @@ NETWORKS: dict[str, Builder] = {
     "auto": automatic,
     "dense": dense,
     "conv": conv,
+    "conv-paper": partial(conv, width=128, convolution=ReshapedConv2d),
     "conv-deep": conv_deep,
+    "norm-preserving": norm_preserving,
     "nearest-subspace": nearest_subspace,
     "inscribed-balls": inscribed_balls,
 }
@@ -112,7 +134,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 _MARGIN_OF_THE_PAPER = 0.05
 _QUERIES, _REFERENCES = 512, 8192  # rows compared for the margin
 _RADIUS = 1.5  # of the domain, in distances of the farthest row from the mean
-_BEYOND = 2.0  # the domain of images beyond the pixels, in ranges of the pixels
+_BEYOND = 2.0  # negative images beyond the pixels, in ranges of the pixels
 _STEP_OF_IMAGES = (0.0, 1.6)  # range of eta
 _SHORTEST_SIDE = 4  # of images that can be bent and cut
 _TRAINING_NUMBERS = 2**25  # float32 numbers held for training
@@ -123,18 +145,19 @@ _START_OF_CLEAN_TABLES, _START_NUMBERS = 16384, 2**17
 
 @dataclass(frozen=True)
 class Training:
-    """The arguments of `training.train` that depend on the network.
+    """What depends on the network: a batch size, and arguments of `training.train`.
 
     Attributes
     ----------
-    max_iter, n_newton_steps, n_warmup_steps : int
+    batch_size, max_iter, n_newton_steps, n_warmup_steps : int
     schedule, sampler, negatives, loss : callable
     margin : float
         m, in units of the network.
     domain : Domain
-        B, in units of the network.
+        Where negatives lie, in units of the network.
     """
 
+    batch_size: int
     max_iter: int
     n_newton_steps: int
     n_warmup_steps: int
@@ -159,8 +182,13 @@ class Recipe:
     image_shape : tuple of int or None
     contamination : float
         Share of the rows that may be outliers; 0 where the rows are clean.
+    n_retrimmings : int
+        How often a trained network chooses the normal rows for a new one, unless the network starts
+        from rows.
     margin : callable
-        ``(X, scaling, rng) -> float``, in the units of the scores.
+        ``(X, scaling, rng) -> float``, in the units of the scores, for a distance function.
+    gain : callable
+        ``(network) -> float``, by which the margin is multiplied.
     domain : callable
         ``(X, scaling, margin) -> Domain``, in the units of the scores.
     network : callable
@@ -169,11 +197,10 @@ class Recipe:
         Whether the network can leave a training row out of the score of that row.
     rule : ThresholdRule
     training : callable
-        ``(starts_from_rows, margin, domain) -> Training``, in the units of the network.
+        ``(network, margin, domain) -> Training``, in the units of the network.
     optimizer : callable
     learning_rate : object
         As given, for messages.
-    batch_size : int
     callbacks : tuple of Callback
     device : torch.device
     verbose : int
@@ -182,15 +209,16 @@ class Recipe:
     standardize: bool
     image_shape: tuple[int, ...] | None
     contamination: float
+    n_retrimmings: int
     margin: Callable[[Rows, Scaling, np.random.Generator], float]
+    gain: Callable[[torch.nn.Module], float]
     domain: Callable[[Rows, Scaling, float], Domain]
     network: Builder
     leaves_own_rows_out: bool
     rule: ThresholdRule
-    training: Callable[[bool, float, Domain], Training]
+    training: Callable[[torch.nn.Module, float, Domain], Training]
     optimizer: Callable[..., torch.optim.Optimizer]
     learning_rate: Any
-    batch_size: int
     callbacks: tuple[Callback, ...]
     device: torch.device
     verbose: int
@@ -223,11 +251,18 @@ class Recipe:
         p = parameters
         shape = None if p["image_shape"] is None else tuple(p["image_shape"])
         optimizer, rule = p["optimizer"], ThresholdRule.of(p)
+        contamination = 0.0 if p["novelty"] else rule.share_of_outliers
         return cls(
             standardize=p["standardize"],
             image_shape=shape,
-            contamination=0.0 if p["novelty"] else rule.share_of_outliers,
-            margin=_half_spacing if _is_auto(p["margin"]) else _constant(float(p["margin"])),
+            contamination=contamination,
+            n_retrimmings=0 if shape is None or not contamination else _RETRIMMINGS,
+            margin=(
+                partial(_share_of_spacing, 1 / 2 if shape is None else 1 / 3)
+                if _is_auto(p["margin"])
+                else _constant(float(p["margin"]))
+            ),
+            gain=_gain if _is_auto(p["margin"]) else _constant(1.0),
             domain=(
                 partial(_around_the_rows, image_shape=shape)
                 if _is_auto(p["domain"])
@@ -239,7 +274,6 @@ class Recipe:
             training=partial(_training, p),
             optimizer=OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer,
             learning_rate=p["learning_rate"],
-            batch_size=p["batch_size"],
             callbacks=tuple(p["callbacks"] or ()),
             device=check_device(p["device"]),
             verbose=p["verbose"],
@@ -279,20 +313,45 @@ def _constant(value: Any) -> Callable[..., Any]:
     return lambda *_: value
 
 
-def _half_spacing(X: Rows, scaling: Scaling, rng: np.random.Generator) -> float:
-    """Return half the median distance of a row to its nearest other row, as a margin.
+def _share_of_spacing(share: float, X: Rows, scaling: Scaling, rng: np.random.Generator) -> float:
+    """Return a share of the median distance of a row to its nearest other row, as a margin.
 
-    Two rows closer than 2 m cannot both be a margin away from a boundary between them, so m is as
-    large as the spacing of the data allows. Where all rows coincide, m is the paper's 0.05 in units
-    of the network.
+    Two rows closer than 2 m cannot both be a margin away from a boundary between them, so half the
+    spacing is the largest m that the data allow. Where all rows coincide, m is the paper's 0.05 in
+    units of the network.
     """
     rows = rng.choice(len(X), size=min(len(X), _REFERENCES), replace=False)
     references = scaling.to_network(X[np.sort(rows)])
     neighbours = NearestNeighbors(n_neighbors=min(2, len(rows))).fit(references)
     distances = neighbours.kneighbors(references[:: -(-len(rows) // _QUERIES)])[0][:, -1]
     apart = distances[distances > 1e-6]
-    margin = float(np.median(apart)) / 2 if len(apart) else _MARGIN_OF_THE_PAPER
+    margin = share * float(np.median(apart)) if len(apart) else _MARGIN_OF_THE_PAPER
     return margin * scaling.unit
+
+
+def starts_from_rows(network: torch.nn.Module) -> bool:
+    """Tell whether a network is a distance to rows, or to sets fitted to rows, before training.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Returns
+    -------
+    starts : bool
+    """
+    return any(isinstance(module, NearestSubspace) for module in network.modules())
+
+
+def _shortens_gradients(network: torch.nn.Module) -> bool:
+    """Tell whether a network pools, as the paper's convolutional networks do."""
+    kinds = (GlobalL2NormPool2d, L2NormPool2d, ScaledAvgPool2d)
+    return any(isinstance(module, kinds) for module in network.modules())
+
+
+def _gain(network: torch.nn.Module) -> float:
+    """Return how long the gradients of a trained network are, roughly."""
+    return _SHORT_GRADIENTS if _shortens_gradients(network) else 1.0
 
 
 def _around_the_rows(
@@ -302,15 +361,12 @@ def _around_the_rows(
 
     The ball has the mean of the rows as its centre. Its radius is one and a half times the distance
     of the farthest row, plus two margins: the paper's ball of radius 5 around standardised data in
-    the plane, for any data. The domain of images is five times as wide as the range of the pixels.
-    The range itself, the paper's domain, would undo the steps of Algorithm 1: most pixels of an
-    image lie on its faces.
+    the plane, for any data.
     """
     if image_shape is not None:
         low = min(scaling.to_scores(rows).min() for rows in chunks(X))
         high = max(scaling.to_scores(rows).max() for rows in chunks(X))
-        beyond = _BEYOND * (high - low)
-        return Box(low - beyond, high + beyond).expand(X.shape[1])
+        return Box(low, high).expand(X.shape[1])
     farthest = max(np.linalg.norm(scaling.to_network(rows), axis=1).max() for rows in chunks(X))
     radius = _RADIUS * scaling.unit * farthest + 2 * margin
     return Ball(radius, 0.0 if scaling.standardized else scaling.location).expand(X.shape[1])
@@ -419,7 +475,7 @@ def _check_network(network: Any, n_features: int) -> None:
 
 
 def _training(
-    p: Mapping[str, Any], starts_from_rows: bool, margin: float, domain: Domain
+    p: Mapping[str, Any], network: torch.nn.Module, margin: float, domain: Domain
 ) -> Training:
     """Resolve the parameters of the training; margin and domain are in units of the network.
 
@@ -427,26 +483,35 @@ def _training(
     few small steps of training suffice. Of a rate that falls from r to 0, n steps of Adam move a
     parameter by about r n / 2 at most, so no centre and no radius of such a network leaves its
     place by more than half a margin.
+
+    Few weights of a network that pools serve many pixels. It bears a larger rate, and one Newton
+    step, which costs a fifth of its training time.
     """
     of_images = p["image_shape"] is not None
-    if starts_from_rows:
-        max_iter, n_newton_steps = 200 if of_images else 50, 1
+    if starts_from_rows(network):
+        batch_size, max_iter, n_newton_steps = 256, 200 if of_images else 50, 1
         schedule = LinearDecay(min(1e-3, margin / 50), 0.0)
         sampler: Sampler = partial(newton_raphson, level=-1.5)
     else:
-        max_iter, n_newton_steps = 300 if of_images else 1000, 4
-        schedule = LinearDecay(5e-3, 0.0)
+        batch_size, max_iter = (64, 800) if of_images else (256, 1000)
+        n_newton_steps, rate = (1, 2e-2) if _shortens_gradients(network) else (4, 5e-3)
+        schedule = LinearDecay(rate, 0.0)
         sampler = newton_raphson
     if of_images:
         sampler = partial(newton_raphson, step_range=_STEP_OF_IMAGES)
-    rate = p["learning_rate"]
-    if isinstance(rate, Real):
-        schedule = LinearDecay(rate, rate)  # type: ignore[arg-type]
+    if isinstance(domain, Box) and of_images and _is_auto(p["domain"]):
+        # Most pixels of an image lie on faces of the box, which would undo the steps.
+        beyond = _BEYOND * (domain.high - domain.low)
+        domain = Box(domain.low - beyond, domain.high + beyond)
+    given = p["learning_rate"]
+    if isinstance(given, Real):
+        schedule = LinearDecay(given, given)  # type: ignore[arg-type]
     return Training(
+        batch_size=batch_size if _is_auto(p["batch_size"]) else p["batch_size"],
         max_iter=max_iter if _is_auto(p["max_iter"]) else p["max_iter"],
         n_newton_steps=n_newton_steps if _is_auto(p["n_newton_steps"]) else p["n_newton_steps"],
         n_warmup_steps=p["n_warmup_steps"],
-        schedule=rate if callable(rate) else schedule,
+        schedule=given if callable(given) else schedule,
         sampler=sampler if _is_auto(p["sampler"]) else p["sampler"],
         negatives=(
             _negatives(p["image_shape"], p["novelty"], margin)

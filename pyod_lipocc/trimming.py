@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import pairwise_distances_chunked
 
-__all__ = ["inliers"]
+__all__ = ["inliers", "least"]
 
 _REFERENCES = 2048
 _FEWEST_NEIGHBOURS = 5
@@ -63,5 +63,26 @@ def inliers(
     blocks = pairwise_distances_chunked(
         rows, references, reduce_func=outlyingness, working_memory=_WORKING_MEMORY
     )
-    ranked = np.argsort(np.concatenate(list(blocks)), kind="stable")
-    return np.sort(ranked[: n - int(share * n)])
+    return least(np.concatenate(list(blocks)), contamination)
+
+
+def least(outlyingness: npt.NDArray[np.floating], contamination: float) -> npt.NDArray[np.intp]:
+    """Return the indices of the least outlying rows: all but the share 2 c, and at least half.
+
+    Parameters
+    ----------
+    outlyingness : ndarray of shape (n,)
+    contamination : float
+        c, in (0, 0.5].
+
+    Returns
+    -------
+    kept : ndarray of int, sorted
+
+    Examples
+    --------
+    >>> least(np.array([0.3, 0.1, 0.9, 0.2, 0.5]), 0.1)
+    array([0, 1, 3, 4])
+    """
+    n_left_out = int(min(2 * contamination, 0.5) * len(outlyingness))
+    return np.sort(np.argsort(outlyingness, kind="stable")[: len(outlyingness) - n_left_out])

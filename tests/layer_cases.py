@@ -28,6 +28,7 @@ from pyod_lipocc.lipschitz import (
     conv,
     conv_deep,
     dense,
+    norm_preserving,
     parameter_groups,
     polish,
 )
@@ -124,10 +125,12 @@ CASES = {
     "dense": Case(drawn(dense, 2, hidden=(16, 16)), (2,)),
     "dense odd": Case(drawn(dense, 9, hidden=(5, 2)), (9,)),
     "dense fullsort": Case(drawn(dense, 2, hidden=(8, 8), activation=FullSort), (2,)),
-    "conv": Case(drawn(conv, 16, image_shape=(4, 4), width=4, depth=2), (16,)),
-    "conv orthogonal": Case(
-        drawn(conv, 18, image_shape=(2, 3, 3), width=3, depth=2, convolution=OrthogonalConv2d),
-        (18,),
+    "conv reshaped": Case(
+        drawn(conv, 16, image_shape=(4, 4), width=4, depth=2, convolution=ReshapedConv2d), (16,)
+    ),
+    "conv": Case(drawn(conv, 18, image_shape=(2, 3, 3), width=3, depth=2), (18,)),
+    "norm preserving": Case(
+        drawn(norm_preserving, 8, image_shape=(2, 4), depth=1, hidden=(3,)), (8,)
     ),
     "conv deep": Case(drawn(conv_deep, 16, image_shape=(4, 4), stages=((1, 3), (2, 4))), (16,)),
     "torch linear": Case(of_torch(nn.Linear, 5, 4), (5,)),

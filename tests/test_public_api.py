@@ -34,7 +34,7 @@ MODULES = {
         FullSort GaussianBlur GlobalL2NormPool2d GroupSort2 InvertibleDownsampling2d
         L2NormPool2d Maximum Mean Minimum NearestSubspace OrthogonalConv2d
         OrthogonalLinear ReshapedConv2d ScaledAvgPool2d conv conv_deep dense fold frozen
-        lipschitz_bound parameter_groups polish
+        lipschitz_bound norm_preserving parameter_groups polish
     """,
     "losses": "Loss binary_cross_entropy hkr",
     "metrics": """
@@ -51,7 +51,7 @@ MODULES = {
         plot_certified_roc_auc plot_contours plot_explanation plot_histograms
         plot_history plot_images
     """,
-    "recipe": "NETWORKS OPTIMIZERS Recipe Training automatic build",
+    "recipe": "NETWORKS OPTIMIZERS Recipe Training automatic build starts_from_rows",
     "sampler": "Sampler Score newton_raphson signed",
     "scorer": "Scorer",
     "shapes": "Cuboid Shape Shells Surface Torus unit_shapes",
@@ -67,7 +67,7 @@ MODULES = {
         Callback EarlyStopping History LinearDecay ProgressBar Schedule WeightAveraging
         train
     """,
-    "trimming": "inliers",
+    "trimming": "inliers least",
     "units": "Scaling",
 }
 
@@ -86,7 +86,7 @@ PARAMETERS = {
     "attack_radius": 0.0,
     "image_shape": None,
     "max_iter": "auto",
-    "batch_size": 256,
+    "batch_size": "auto",
     "learning_rate": "auto",
     "optimizer": "adam",
     "sampler": "auto",

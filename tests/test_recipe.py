@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.domains import Box
-from pyod_lipocc.lipschitz import NearestSubspace
+from pyod_lipocc.lipschitz import NearestSubspace, conv, dense, norm_preserving
 from pyod_lipocc.negatives import uniform
 from pyod_lipocc.recipe import Recipe
 from pyod_lipocc.units import Scaling
@@ -34,9 +34,9 @@ def recipe(**parameters):
     return Recipe.of(LipOCC(**parameters).get_params())
 
 
-def margin(X, *, standardize=True, seed=0):
+def margin(X, *, standardize=True, seed=0, **parameters):
     scaling = Scaling.fit(X, standardize=standardize)
-    return recipe().margin(X, scaling, np.random.default_rng(seed))
+    return recipe(**parameters).margin(X, scaling, np.random.default_rng(seed))
 
 
 class TestMargin:
@@ -45,8 +45,10 @@ class TestMargin:
         Z = Scaling.fit(X, standardize=standardize).to_scores(X)
         distances = cdist(Z, Z)
         np.fill_diagonal(distances, np.inf)
-        expected = np.median(distances.min(axis=1)) / 2
-        assert margin(X, standardize=standardize) == pytest.approx(expected)
+        spacing = np.median(distances.min(axis=1))
+        assert margin(X, standardize=standardize) == pytest.approx(spacing / 2)
+        images = {"standardize": False, "image_shape": (1, X.shape[1])}
+        assert margin(X, **images) == pytest.approx(margin(X, standardize=False) * 2 / 3)
 
     @UNITS
     def test_is_in_the_units_of_the_scores(self, X, unit):
@@ -92,12 +94,18 @@ class TestDomain:
         assert ball.contains(torch.from_numpy(Z)).all()
 
     @STANDARDIZE
-    def test_images_have_five_times_the_range_of_the_pixels(self, standardize, X):
+    def test_images_have_the_range_of_the_pixels(self, standardize, X):
         scaling = Scaling.fit(X, standardize=standardize, alike=True)
         box, Z = recipe(image_shape=(1, X.shape[1])).domain(X, scaling, 0.1), scaling.to_scores(X)
-        beyond = 2 * (Z.max() - Z.min())
-        np.testing.assert_allclose(box.low.numpy(), np.full(X.shape[1], Z.min() - beyond))
-        np.testing.assert_allclose(box.high.numpy(), np.full(X.shape[1], Z.max() + beyond))
+        np.testing.assert_array_equal(box.low.numpy(), np.full(X.shape[1], Z.min()))
+        np.testing.assert_array_equal(box.high.numpy(), np.full(X.shape[1], Z.max()))
+
+    def test_negative_images_leave_the_pixels_unless_the_domain_is_given(self):
+        pixels = Box(0.0, 1.0).expand(4)
+        auto = recipe(image_shape=(2, 2)).training(dense(4), 0.1, pixels).domain
+        assert repr(auto) == "Box(-2, 3)"
+        given = recipe(image_shape=(2, 2), domain=Box(0.0, 1.0)).training(dense(4), 0.1, pixels)
+        assert given.domain is pixels
 
     @pytest.mark.parametrize("image_shape", [None, (1, 3)])
     @pytest.mark.parametrize("farthest", [0, 1000, -1])
@@ -118,16 +126,24 @@ def test_a_few_images_have_a_dense_network(n, shape, starts):
     assert any(isinstance(m, NearestSubspace) for m in network.modules()) == starts
 
 
+def test_short_gradients_have_a_smaller_margin_unless_it_is_given():
+    images = {"image_shape": (4, 4)}
+    pooling = conv(16, width=2, depth=2, **images)
+    other = norm_preserving(16, **images)
+    assert recipe(**images).gain(pooling) < recipe(**images).gain(other) == 1.0
+    assert recipe(margin=0.5, **images).gain(pooling) == 1.0
+
+
 class TestNegatives:
     """What negatives="auto" stands for."""
 
     @pytest.mark.parametrize("novelty", [False, True])
-    @pytest.mark.parametrize("started", [False, True])
+    @pytest.mark.parametrize("network", [dense(16), NearestSubspace(16, 2)])
     @pytest.mark.parametrize("image_shape", [None, (2, 8), (4, 4)])
-    def test_follow_from_the_data_not_from_the_network(self, novelty, started, image_shape):
+    def test_follow_from_the_data_not_from_the_network(self, novelty, network, image_shape):
         chosen = (
             recipe(novelty=novelty, image_shape=image_shape)
-            .training(started, 0.1, Box(0.0, 1.0).expand(16))
+            .training(network, 0.1, Box(0.0, 1.0).expand(16))
             .negatives
         )
         mixed = image_shape == (4, 4) if image_shape else novelty

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pyod_lipocc.trimming import inliers
+from pyod_lipocc.trimming import inliers, least
 
 SHARES = st.floats(0.001, 0.5)
 ROWS = hnp.arrays(
@@ -34,6 +34,14 @@ def test_sorted_unique_and_at_least_half(rows, contamination, seed):
     assert len(kept) == len(rows) - int(min(2 * contamination, 0.5) * len(rows))
     assert 2 * len(kept) >= len(rows)
     np.testing.assert_array_equal(kept, inliers(rows, contamination, generator(seed)))
+
+
+@given(hnp.arrays(float, st.integers(1, 30), elements=st.integers(0, 9)), SHARES)
+def test_no_row_that_is_left_out_is_less_outlying(outlyingness, contamination):
+    kept = least(outlyingness, contamination)
+    left_out = np.delete(outlyingness, kept)
+    assert len(left_out) == int(min(2 * contamination, 0.5) * len(outlyingness))
+    assert outlyingness[kept].max() <= left_out.min(initial=np.inf)
 
 
 @pytest.mark.parametrize("n", [50, 200, 1000])

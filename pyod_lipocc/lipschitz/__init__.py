@@ -1,7 +1,7 @@
 """1-Lipschitz building blocks in torch: they know nothing of anomaly detection."""
 
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
-from pyod_lipocc.lipschitz._builders import conv, conv_deep, dense
+from pyod_lipocc.lipschitz._builders import conv, conv_deep, dense, norm_preserving
 from pyod_lipocc.lipschitz._combinations import Maximum, Mean, Minimum
 from pyod_lipocc.lipschitz._conv import OrthogonalConv2d, ReshapedConv2d
 from pyod_lipocc.lipschitz._dense import OrthogonalLinear
@@ -38,6 +38,7 @@ __all__ = [
     "fold",
     "frozen",
     "lipschitz_bound",
+    "norm_preserving",
     "parameter_groups",
     "polish",
 ]

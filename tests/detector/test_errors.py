@@ -58,7 +58,7 @@ REFUSED = {
         (2, 2),
     ],
     "max_iter": [0, -1, *NOT_A_COUNT],
-    "batch_size": [0, -1, "auto", *NOT_A_COUNT],
+    "batch_size": [0, -1, *NOT_A_COUNT],
     "learning_rate": [0, -1e-3, *NOT_A_NUMBER],
     "optimizer": ["sgd", None, 3],
     "sampler": ["langevin", None, 3],

@@ -25,6 +25,7 @@ from pyod_lipocc.lipschitz import (
     conv,
     conv_deep,
     lipschitz_bound,
+    norm_preserving,
     parameter_groups,
     polish,
 )
@@ -380,6 +381,7 @@ class TestLipschitzBound:
 
     def test_multiplies_along_a_network(self, generator):
         network = conv(16, image_shape=(4, 4), width=4, depth=2, generator=generator).double()
+        polish(network)
         product = math.prod(lipschitz_bound(layer) for layer in network)
         assert lipschitz_bound(network) == pytest.approx(product, rel=1e-12)
         assert lipschitz_bound(network) <= ROUNDED
@@ -387,7 +389,7 @@ class TestLipschitzBound:
 
 class TestNetworks:
     def test_table_2_has_493_697_weights_not_the_872k_of_its_caption(self):
-        network = conv(784, image_shape=(28, 28))
+        network = conv(784, image_shape=(28, 28), width=128, convolution=ReshapedConv2d)
         assert sum(weight.numel() for weight in network.parameters()) == 493_697
         assert [(m.in_channels, m.out_channels, m.kernel_size) for m in network[1:11:3]] == [
             (1, 128, 3),
@@ -412,15 +414,17 @@ class TestNetworks:
         assert sum(isinstance(m, GroupSort2) for m in network) == 11
         assert network[-1].weight.shape == (1, 256 * 7 * 7)
 
-    @pytest.mark.parametrize("build", [conv, conv_deep])
-    @pytest.mark.parametrize("image_shape", [(9, 8), (3, 8, 9)])
+    @pytest.mark.parametrize(
+        "build",
+        [partial(conv, depth=3), partial(conv_deep, stages=((1, 4), (1, 6))), norm_preserving],
+    )
+    @pytest.mark.parametrize("image_shape", [(9, 8), (3, 8, 9), (4, 12)])
     def test_reads_flat_rows_and_colours(self, build, image_shape):
-        small = {"width": 4} if build is conv else {"stages": ((1, 4), (1, 6))}
         n_features = math.prod(image_shape)
-        network = build(n_features, image_shape=image_shape, **small)
+        network = build(n_features, image_shape=image_shape)
         assert network(torch.zeros(5, n_features)).shape == (5, 1)
 
-    @pytest.mark.parametrize("build", [conv, conv_deep])
+    @pytest.mark.parametrize("build", [conv, conv_deep, norm_preserving])
     @pytest.mark.parametrize("image_shape", [(4, 5), (16,), (1, 1, 4, 4), (-4, -4)])
     def test_refused_image_shapes(self, build, image_shape):
         with pytest.raises(ValueError, match="image_shape must "):
@@ -431,6 +435,16 @@ class TestNetworks:
             conv(16, image_shape=(4, 4))
         with pytest.raises(ValueError, match="depth must be an int >= 1, got 0"):
             conv(16, image_shape=(4, 4), depth=0)
+
+    @pytest.mark.parametrize("image_shape", [(28, 28), (3, 16, 12)])
+    def test_norm_preserving_keeps_the_norm_of_gradients(self, image_shape, generator):
+        d = math.prod(image_shape)
+        network = norm_preserving(d, image_shape=image_shape, hidden=(16,), generator=generator)
+        x = torch.zeros(8, *image_shape)
+        x[..., 2:-2, 2:-2] = torch.rand(x[..., 2:-2, 2:-2].shape, generator=generator)
+        x = x.reshape(8, d).requires_grad_()
+        (gradient,) = torch.autograd.grad(network(x).sum(), x)
+        assert gradient.norm(dim=1).mean() > 0.75
 
     @pytest.mark.parametrize("convolution", KINDS)
     def test_the_slope_is_at_most_one_after_training(self, convolution, generator):
