@@ -36,9 +36,10 @@ def only(folder: Path, pattern: str) -> Path:
 
 
 def modules(root: Path) -> set[str]:
-    """Return what a package must hold: its modules and the mark of its type hints."""
+    """Return what a package must hold: modules, the template of reports, the mark of type hints."""
     package = root / "pyod_lipocc"
-    files = [*package.rglob("*.py"), package / "py.typed"]
+    template = (package / "report" / name for name in ("page.html", "style.css"))
+    files = [*package.rglob("*.py"), *template, package / "py.typed"]
     return {path.relative_to(root).as_posix() for path in files}
 
 

@@ -20,11 +20,13 @@ from pyod_lipocc.training import Callback
 
 __all__ = [
     "CONSTRAINTS",
+    "NOT_SAVED",
     "AutoName",
     "NetworkName",
     "OptimizerName",
     "ThresholdName",
     "check_parameters",
+    "is_missing",
 ]
 
 AutoName = Literal["auto"]
@@ -72,6 +74,14 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "verbose": ["verbose"],
 }
 """Accepted values of each parameter of `LipOCC`."""
+
+NOT_SAVED = "not saved: "
+"""Starts the text that takes the place of a parameter that files do not hold."""
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether a text has taken the place of a parameter."""
+    return isinstance(value, str) and value.startswith(NOT_SAVED)
 
 
 def check_parameters(parameters: dict[str, Any], caller: str) -> None:

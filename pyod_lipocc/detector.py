@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,17 +19,20 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.validation import check_is_fitted
 from typing_extensions import Self
 
-from pyod_lipocc import persistence
+from pyod_lipocc import persistence, report
+from pyod_lipocc._atomic import write_atomically
 from pyod_lipocc._checks import check_device, check_image_shape
 from pyod_lipocc._confidence import confidence, rejected
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._parameters import (
     CONSTRAINTS,
+    NOT_SAVED,
     AutoName,
     NetworkName,
     OptimizerName,
     ThresholdName,
     check_parameters,
+    is_missing,
 )
 from pyod_lipocc._pyod import BaseDetector
 from pyod_lipocc._random import RandomState, local_generator
@@ -47,7 +51,6 @@ from pyod_lipocc.units import Scaling
 __all__ = ["LipOCC"]
 
 
-_NOT_SAVED = "not saved: "
 _RULES = {"contamination": "contamination", "alpha": "conformal", "attack_radius": "conformal"}
 _FITTED: dict[str, type] = {
     "decision_scores_": np.ndarray,
@@ -65,11 +68,7 @@ def _missing(name: str, value: Any) -> str:
     """Return the text that takes the place of a parameter in a file."""
     if name not in CONSTRAINTS:
         raise ValueError(f"{name} cannot be saved, got {value!r}: a subclass must save it itself")
-    return f"{_NOT_SAVED}{type(value).__qualname__}"
-
-
-def _is_missing(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(_NOT_SAVED)
+    return f"{NOT_SAVED}{type(value).__qualname__}"
 
 
 class LipOCC(BaseDetector):
@@ -186,6 +185,8 @@ class LipOCC(BaseDetector):
         Only where X has string column names.
     n_iter_ : int
         Gradient steps done.
+    fit_seconds_ : float
+        Wall-clock time of the last `fit` or `partial_fit`. Files do not hold it.
     history_ : History
         Loss, recall, gradient norm and more, of each step.
     network_, scaling_, margin_, domain_ : object
@@ -331,13 +332,14 @@ class LipOCC(BaseDetector):
             If a parameter or X is not as documented. The object is then as it was before, as it is
             when fit is interrupted.
         """
+        started = time.perf_counter()
         rows, recipe, columns = self._prepare(X, reset=True)
         with local_generator(self.random_state) as rng:
             held_out = recipe.hold_out(len(rows), recipe.leaves_own_rows_out, rng)
             seen = np.delete(np.arange(len(rows)), held_out)
             learned = learn(rows[seen] if len(held_out) else rows, recipe, rng)
         learned = replace(learned, own=seen[learned.own])
-        return self._adopt(learned, recipe, rows, held_out, columns, reset=True)
+        return self._adopt(learned, recipe, rows, held_out, columns, started, reset=True)
 
     @isolated()
     def partial_fit(self, X: npt.ArrayLike, y: Any = None) -> Self:
@@ -362,6 +364,7 @@ class LipOCC(BaseDetector):
         """
         if not hasattr(self, "distance_"):
             return self.fit(X)
+        started = time.perf_counter()
         rows, recipe, columns = self._prepare(X, reset=False)
         with local_generator(self.random_state) as rng:
             leaves_out = leaves_rows_out(self.distance_.network)
@@ -369,7 +372,7 @@ class LipOCC(BaseDetector):
             seen = np.delete(rows, held_out, axis=0)
             learned = continue_learning(self.distance_, seen, recipe, rng)
         learned = replace(learned, history=self.history_ + learned.history)
-        return self._adopt(learned, recipe, rows, held_out, columns, reset=False)
+        return self._adopt(learned, recipe, rows, held_out, columns, started, reset=False)
 
     @isolated()
     def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -766,6 +769,56 @@ class LipOCC(BaseDetector):
         rows = self._rows(X)
         return self.distance_.explain(rows)
 
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        X: Any = None,
+        *,
+        normal_rows: Any = None,
+        n_rows: int = 5,
+    ) -> None:
+        """Write one HTML page about the detector, which needs no network and runs no script.
+
+        The page has the scores and the threshold, the share of labels that no attack of a size can
+        change, the course of the training, the parameters with "auto" resolved, and the guarantees
+        with their assumptions. With rows it has their drift from the training scores, and explains
+        the most abnormal ones.
+
+        Parameters
+        ----------
+        path : path-like
+            An existing file is replaced when the new file is complete.
+        X : array-like of shape (n, d), optional
+            New rows, or the training rows, which the page recognises. A detector does not keep its
+            rows: without X no row is shown. Of more than 65,536 rows a random sample is described.
+        normal_rows : array-like of shape (n, d), optional
+            Rows among which the nearest normal row of each abnormal one is looked for, such as the
+            training rows; those with the label 1 are passed over. None: the rows of X.
+        n_rows : int, default=5
+            Most abnormal rows to explain, at least 0.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If an argument is not as documented.
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pyod_lipocc import LipOCC
+        >>> X = np.random.default_rng(0).normal(size=(50, 2))
+        >>> detector = LipOCC(random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     detector.report(f"{folder}/report.html", X)
+        """
+        check_is_fitted(self, "distance_")
+        page = report.render(self, X, normal_rows=normal_rows, n_rows=n_rows)
+        write_atomically(path, page.encode())
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted detector to one file that cannot run code.
 
@@ -927,7 +980,7 @@ class LipOCC(BaseDetector):
     def _of_values(cls, values: Mapping[str, Any], device: torch.device) -> Self:
         """Return the detector of a file; raise almost anything on values that make none."""
         detector = cls(**values["parameters"])
-        saved = {k: v for k, v in values["parameters"].items() if not _is_missing(v)}
+        saved = {k: v for k, v in values["parameters"].items() if not is_missing(v)}
         check_parameters(saved, cls.__name__)
         fitted = {name: values["fitted"][name] for name in _FITTED if name in values["fitted"]}
         # Early files of format 1 lack these.
@@ -973,6 +1026,7 @@ class LipOCC(BaseDetector):
         rows: npt.NDArray[Any],
         held_out: npt.NDArray[np.intp],
         columns: dict[str, Any],
+        started: float,
         *,
         reset: bool,
     ) -> Self:
@@ -984,6 +1038,7 @@ class LipOCC(BaseDetector):
             "history_": learned.history,
             **self._labelled(recipe.rule, scores, scores[held_out], learned.distance),
             **columns,
+            "fit_seconds_": time.perf_counter() - started,
         }
         self._write(learned.distance, fitted, reset=reset)
         return self
