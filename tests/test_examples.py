@@ -19,6 +19,7 @@ QUICK = {
     "lipocc_example.py": [],
     "mnist_one_class.py": ["--embedded", "--digits", "0", "--minutes", "0.02", "--hidden", "32"],
     "novelty_detection.py": [],
+    "report.py": [],
     "sklearn_pipeline.py": [],
 }
 GALLERY = sorted(path.name for path in EXAMPLES.glob("plot_*.py"))

@@ -52,6 +52,7 @@ MODULES = {
         plot_history plot_images
     """,
     "recipe": "NETWORKS OPTIMIZERS Recipe Training automatic build starts_from_rows",
+    "report": "render",
     "sampler": "Sampler Score newton_raphson signed",
     "scorer": "Scorer",
     "shapes": "Cuboid Shape Shells Surface Torus unit_shapes",
@@ -101,13 +102,13 @@ METHODS = {
     *("fit", "partial_fit", "fit_predict", "set_threshold", "save", "load", "to_torch", "to_onnx"),
     *("decision_function", "signed_distance", "certified_radius", "sample", "counterfactual"),
     *("explain", "predict", "predict_proba", "predict_confidence", "predict_with_rejection"),
-    *("compute_rejection_stats", "get_params", "set_params"),
+    *("compute_rejection_stats", "get_params", "set_params", "report"),
 }
 
 FITTED = {
     *("decision_scores_", "threshold_", "labels_", "n_features_in_", "n_iter_", "history_"),
     *("network_", "margin_", "domain_", "scaling_", "lipschitz_constant_"),
-    *("calibration_scores_", "contamination_", "distance_"),
+    *("calibration_scores_", "contamination_", "distance_", "fit_seconds_"),
 }
 
 

@@ -19,7 +19,7 @@ from scipy.stats import ks_2samp
 from sklearn.metrics import pairwise_distances_argmin_min
 from torch import nn
 
-from pyod_lipocc._parameters import is_missing
+from pyod_lipocc._parameters import check_parameters, is_missing
 from pyod_lipocc._rows import check_rows
 from pyod_lipocc._version import __version__
 from pyod_lipocc.certificates import certified_radius
@@ -161,17 +161,29 @@ def given(detector: Any, X: Any) -> Given:
         chosen = np.sort(np.random.default_rng(0).choice(n, _MOST_ROWS, replace=False))
     names = getattr(X, "index", chosen) if hasattr(X, "iloc") else np.arange(n)
     found = detector.distance_.scores(rows[chosen], verbose=detector.verbose)
-    # The network scores a row that it holds lower than `fit` does, and no row higher.
-    same = n == len(trained) and np.all(
-        (found < trained[chosen]) | np.isclose(found, trained[chosen])
-    )
+    same = n == len(trained) and _are_trained_on(detector, rows[chosen], found, trained[chosen])
     return Given(
         rows=rows[chosen],
         names=[str(names[i]) for i in chosen],
         n_given=n,
         scores=trained[chosen] if same else found,
-        trained_on=bool(same),
+        trained_on=same,
     )
+
+
+def _are_trained_on(detector: Any, rows: npt.NDArray[Any], found: Floats, trained: Floats) -> bool:
+    """Tell whether these are the training rows, by all the scores that a fit may give them.
+
+    See `learning.training_scores`: the network leaves a row out, or its score is raised.
+    """
+    distance = detector.distance_
+    if leaves_rows_out(distance.network):
+        alike = found, distance.scores(rows, leave_own_out=True)
+    else:
+        alike = found, found + (trained - found).max()
+    tolerance = 1e-6 * np.abs(trained).max()
+    differences = [np.abs(trained - scores) for scores in alike]
+    return bool(np.all(np.minimum(*differences) <= tolerance))
 
 
 def summary(detector: Any) -> list[tuple[str, str]]:
@@ -429,7 +441,8 @@ def _pictures(
         if pixels is not None
     ]
     if not np.isnan(contributions).any():
-        pictures.insert(1, ("contributions: blue for the inside, red against", map_of(contributions, shape)))
+        name = "contributions: blue for the inside, red against"
+        pictures.insert(1, (name, map_of(contributions, shape)))
     return pictures
 
 
@@ -478,6 +491,7 @@ def parameters(detector: Any) -> list[tuple[str, str, str]]:
     values = detector.get_params(deep=False)
     defaults = type(detector)().get_params(deep=False)
     known = {name: defaults[name] if is_missing(v) else v for name, v in values.items()}
+    check_parameters(known, type(detector).__name__)
     distance = detector.distance_
     training = Recipe.of(known | {"device": None}).training(
         leaves_rows_out(distance.network),
