@@ -37,7 +37,8 @@ def render(detector: Any, X: Any = None, *, normal_rows: Any = None, n_rows: int
         If the rows are not as documented, or `n_rows` is not an int >= 0.
     """
     check_integer("n_rows", n_rows, 0)
-    check_image_shape(detector.image_shape, detector.n_features_in_)
+    if detector.image_shape is not None:
+        check_image_shape(detector.image_shape, detector.n_features_in_)
     rows = None if X is None else _facts.given(detector, X)
     normal = None if normal_rows is None else _facts.given(detector, normal_rows)
     return _fill(
