@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pyod_lipocc._checks import check_number
+from pyod_lipocc._checks import check_integer, check_number
+from pyod_lipocc._extras import import_extra
 from pyod_lipocc.lipschitz import parameter_groups
 from pyod_lipocc.stiefel import nearest_point
 
-__all__ = ["Callback", "EarlyStopping", "ProgressBar", "WeightAveraging"]
+__all__ = ["Callback", "EarlyStopping", "ProgressBar", "TensorBoard", "WeightAveraging"]
 
 
 class Callback:
@@ -54,12 +56,12 @@ class ProgressBar(Callback):
 
     Parameters
     ----------
-    description : str, default="LipOCC"
+    description : str, default="training"
     every : int, default=20
         Steps between two updates of the figures.
     """
 
-    def __init__(self, description: str = "LipOCC", every: int = 20) -> None:
+    def __init__(self, description: str = "training", every: int = 20) -> None:
         self.description = description
         self.every = every
 
@@ -77,6 +79,50 @@ class ProgressBar(Callback):
     def end(self) -> None:
         """Close the bar."""
         self._bar.close()
+
+
+class TensorBoard(Callback):
+    """Write the figures of `History` for TensorBoard, while the training runs.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        Each fit adds a file of its own. None: a new folder in "runs", named by time and host.
+    every : int, default=20
+        Steps from one record to the next, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If `every` is out of range.
+    ImportError
+        In a fit, without the extra `tensorboard`.
+
+    Examples
+    --------
+    >>> from pyod_lipocc import LipOCC
+    >>> detector = LipOCC(callbacks=[TensorBoard("runs/first")])
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None, every: int = 20) -> None:
+        check_integer("every", every, 1)
+        self.folder = folder
+        self.every = every
+
+    def begin(self, max_iter: int, network: nn.Module) -> None:
+        """Open a file."""
+        tensorboard = import_extra("torch.utils.tensorboard", "tensorboard")
+        self._writer = tensorboard.SummaryWriter(self.folder)
+
+    def step(self, iteration: int, metrics: Mapping[str, Tensor]) -> None:
+        """Write the figures of one step in `every`."""
+        if iteration % self.every == 0:
+            for name, value in metrics.items():
+                self._writer.add_scalar(f"training/{name}", float(value), iteration)
+
+    def end(self) -> None:
+        """Close the file."""
+        self._writer.close()
 
 
 class EarlyStopping(Callback):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pyod_lipocc._chunks import chunks
 from pyod_lipocc._isolation import one_thread
+from pyod_lipocc._progress import LOGGER, phase
 from pyod_lipocc._random import reproducible_convolutions, torch_generator
 from pyod_lipocc.lipschitz import (
     NearestSubspace,
@@ -85,15 +86,22 @@ def learn(X: Rows, recipe: Recipe, rng: np.random.Generator) -> Learned:
     >>> (learned.distance([[0.0, 0.0], [9.0, 9.0]]) > 0).tolist()
     [True, False]
     """
-    scaling = Scaling.fit(X, standardize=recipe.standardize, alike=recipe.image_shape is not None)
-    margin = recipe.margin(X, scaling, rng)
-    domain = recipe.domain(X, scaling, margin)
+    with phase("scaling", total=len(X), verbose=recipe.verbose) as bar:
+        scaling = Scaling.fit(
+            X,
+            standardize=recipe.standardize,
+            alike=recipe.image_shape is not None,
+            progress=bar.update,
+        )
+        margin = recipe.margin(X, scaling, rng)
+        domain = recipe.domain(X, scaling, margin)
+    LOGGER.debug("margin %g, domain %r, unit of the scores %g", margin, domain, scaling.unit)
     seen = _choose(len(X), recipe.n_seen(*X.shape), rng)
     rows = _to_tensor(X, seen, scaling)
     start = np.sort(rng.choice(len(rows), size=recipe.n_start(*rows.shape), replace=False))
 
     def train_on(normal: Tensor) -> Learned:
-        with one_thread:
+        with phase("start", verbose=recipe.verbose), one_thread:
             network = recipe.network(
                 X.shape[1],
                 torch_generator(rng),
@@ -107,7 +115,7 @@ def learn(X: Rows, recipe: Recipe, rng: np.random.Generator) -> Learned:
         history = _train(network, rows, members, _training(distance, recipe), recipe, rng)
         return Learned(distance, history, seen[start] if leaves_rows_out(network) else seen[:0])
 
-    learned = train_on(_normal(rows, recipe.contamination, rng))
+    learned = train_on(_normal(rows, recipe, rng))
     for _ in range(0 if starts_from_rows(learned.distance.network) else recipe.n_retrimmings):
         learned = train_on(_normal_by(learned.distance.network, rows, recipe.contamination))
     return learned
@@ -221,11 +229,14 @@ def _to_tensor(X: Rows, chosen: npt.NDArray[np.intp], scaling: Scaling) -> Tenso
     return rows
 
 
-def _normal(rows: Tensor, contamination: float, rng: np.random.Generator) -> Tensor:
+def _normal(rows: Tensor, recipe: Recipe, rng: np.random.Generator) -> Tensor:
     """Tell which rows look normal: all where none may be an outlier."""
-    normal = torch.full((len(rows),), not contamination)
-    if contamination:
-        normal[inliers(rows.numpy(), contamination, rng)] = True
+    share = recipe.contamination
+    normal = torch.full((len(rows),), not share)
+    if share:
+        with phase("trimming", total=len(rows), verbose=recipe.verbose) as bar:
+            normal[inliers(rows.numpy(), share, rng, progress=bar.update)] = True
+    LOGGER.debug("%d of %d rows look normal", normal.sum(), len(rows))
     return normal
 
 
@@ -282,7 +293,8 @@ def _train(
     callbacks = [copy.copy(callback) for callback in recipe.callbacks]
     arguments = dict(vars(training))
     batch_size = arguments.pop("batch_size")
-    with _threads_for(network):
+    # A callback draws the bar.
+    with phase("training"), _threads_for(network):
         history = train(
             network,
             _batches(rows.to(device), members.to(device), batch_size, generator),
@@ -298,6 +310,7 @@ def _train(
             )
         network.zero_grad(set_to_none=True)
         polish(network.double().eval())
+    LOGGER.debug("%d steps, loss %g, of %r", len(history), history.loss[-1], network)
     return history
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 from typing_extensions import Self
 
 from pyod_lipocc import explanations, export, persistence, synthesis
 from pyod_lipocc._checks import check_device
 from pyod_lipocc._chunks import chunks
 from pyod_lipocc._isolation import isolated
+from pyod_lipocc._progress import phase
 from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
 from pyod_lipocc.certificates import Certificate
 from pyod_lipocc.counterfactuals import Counterfactuals, counterfactual
@@ -132,7 +132,7 @@ class SignedDistance:
         scores = np.empty(len(rows))
         with (
             torch.inference_mode(),
-            tqdm(total=len(rows), desc="scores", unit="row", delay=1, disable=not verbose) as bar,
+            phase("scores", total=len(rows), verbose=verbose, leave=True, delay=1) as bar,
         ):
             for batch, filled in zip(chunks(rows), chunks(scores), strict=True):
                 x = torch.from_numpy(np.array(batch, dtype=np.float64, order="C"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import pairwise_distances_chunked
+
+from pyod_lipocc._progress import unwatched
 
 __all__ = ["inliers", "least"]
 
@@ -16,7 +19,11 @@ _WORKING_MEMORY = 64  # MB
 
 
 def inliers(
-    rows: npt.NDArray[np.floating], contamination: float, generator: np.random.Generator
+    rows: npt.NDArray[np.floating],
+    contamination: float,
+    generator: np.random.Generator,
+    *,
+    progress: Callable[[int], object] = unwatched,
 ) -> npt.NDArray[np.intp]:
     """Return the indices of the rows that are near to many others.
 
@@ -37,6 +44,8 @@ def inliers(
         c, in (0, 0.5].
     generator : numpy.random.Generator
         Chooses the references.
+    progress : callable
+        Receives numbers of rows as they are compared.
 
     Returns
     -------
@@ -58,6 +67,7 @@ def inliers(
     def outlyingness(distances: npt.NDArray[np.floating], _: int) -> Any:
         nearest = np.partition(distances, neighbours - 1, axis=1)[:, :neighbours]
         counted = np.partition(nearest, passed_over, axis=1)[:, passed_over:]  # faster in two steps
+        progress(len(distances))
         return counted.mean(axis=1, dtype=np.float64)
 
     blocks = pairwise_distances_chunked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 
 from pyod_lipocc._chunks import chunks
+from pyod_lipocc._progress import unwatched
 from pyod_lipocc.domains import Domain
 
 __all__ = ["Scaling"]
@@ -49,7 +51,14 @@ class Scaling:
     standardized: bool
 
     @classmethod
-    def fit(cls, X: npt.NDArray[Any], *, standardize: bool, alike: bool = False) -> Scaling:
+    def fit(
+        cls,
+        X: npt.NDArray[Any],
+        *,
+        standardize: bool,
+        alike: bool = False,
+        progress: Callable[[int], object] = unwatched,
+    ) -> Scaling:
         """Measure location and scale in one pass over X.
 
         Parameters
@@ -61,6 +70,8 @@ class Scaling:
         alike : bool, default=False
             One location and one scale for all features, such as the pixels of images: each feature
             has then the same meaning in both units.
+        progress : callable
+            Receives numbers of rows as they are read.
 
         Returns
         -------
@@ -76,6 +87,7 @@ class Scaling:
             for rows in chunks(X):
                 values = np.asarray(rows, dtype=np.float64, order="C")
                 scaler.partial_fit(values.reshape(-1, 1) if alike else values)
+                progress(len(rows))
         variance = scaler.var_
         if not np.isfinite(variance).all():
             raise ValueError(

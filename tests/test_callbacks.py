@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -9,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trained import FIELDS, Recorder, SpySampler, build, data, run
 
-from pyod_lipocc.callbacks import Callback, EarlyStopping, ProgressBar, WeightAveraging
+from pyod_lipocc.callbacks import (
+    Callback,
+    EarlyStopping,
+    ProgressBar,
+    TensorBoard,
+    WeightAveraging,
+)
 from pyod_lipocc.lipschitz import lipschitz_bound, parameter_groups
 from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
 
@@ -88,6 +96,31 @@ class TestProgressBar:
             run(callbacks=[bar, Recorder(fail_at=2)])
         closed = capsys.readouterr().err
         assert closed.endswith("\n")
+
+
+class TestTensorBoard:
+    @pytest.mark.parametrize("every", [1, 2])
+    def test_writes_the_figures_of_the_history(self, tmp_path, every):
+        pytest.importorskip("tensorboard")
+        events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        history = run(callbacks=[TensorBoard(tmp_path, every)])
+        written = events.EventAccumulator(str(tmp_path)).Reload()
+        steps = np.arange(every, 6, every)
+        for name in FIELDS:
+            scalars = written.Scalars(f"training/{name}")
+            assert [scalar.step for scalar in scalars] == steps.tolist()
+            figures = [scalar.value for scalar in scalars]
+            np.testing.assert_allclose(figures, getattr(history, name)[steps - 1], rtol=1e-6)
+
+    def test_a_missing_package_is_named_with_the_extra(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        with pytest.raises(ImportError, match=r'pip install "pyod_lipocc\[tensorboard\]"'):
+            run(callbacks=[TensorBoard()])
+
+    @pytest.mark.parametrize("every", [0, -1, 1.5, True, None])
+    def test_steps_out_of_range(self, every):
+        with pytest.raises(ValueError, match="every must be an int >= 1, got"):
+            TensorBoard(every=every)
 
 
 def stopping_iteration(callback, losses):

@@ -16,7 +16,7 @@ MODULES = {
     "": "LipOCC SignedDistance __version__",
     "adengine": "register",
     "attacks": "nes_l2 pgd_l2",
-    "callbacks": "Callback EarlyStopping ProgressBar WeightAveraging",
+    "callbacks": "Callback EarlyStopping ProgressBar TensorBoard WeightAveraging",
     "certificates": "Certificate certified_radius",
     "conformal": "conformal_p_values conformal_threshold minimum_calibration",
     "counterfactuals": "Counterfactuals counterfactual",

@@ -107,3 +107,10 @@ def test_the_rows_and_global_generators_stay(global_rngs_untouched):
     before = rows.copy()
     inliers(rows, 0.1, generator())
     np.testing.assert_array_equal(rows, before)
+
+
+@pytest.mark.parametrize("n", [1, 50, 9000])
+def test_progress_counts_each_row_once(n):
+    told = []
+    inliers(np.zeros((n, 2)), 0.1, generator(), progress=told.append)
+    assert sum(told) == n

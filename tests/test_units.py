@@ -56,6 +56,12 @@ class TestFit:
         np.testing.assert_allclose(scaling.scale, expected)
         np.testing.assert_allclose(scaling.location, X.mean(axis=0), atol=1e-12)
 
+    @given(MATRICES, st.booleans())
+    def test_progress_counts_each_row_once(self, X, alike):
+        told = []
+        Scaling.fit(X, standardize=True, alike=alike, progress=told.append)
+        assert sum(told) == len(X)
+
     def test_many_chunks_are_measured_as_one(self, rng):
         X = rng.standard_normal((3001, 3)) * [1.0, 5.0, 0.1] + [0.0, 3.0, -1.0]
         each, one = (Scaling.fit(X, standardize=s) for s in (True, False))

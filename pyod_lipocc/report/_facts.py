@@ -498,14 +498,10 @@ def parameters(detector: Any) -> list[tuple[str, str, str]]:
         distance.scaling.length_to_network(distance.margin),
         distance.scaling.domain_to_network(distance.domain),
     )
-    resolved = {
+    resolved = {name: _text(value) for name, value in vars(training).items()} | {
         "network": _layers(distance.network),
         "margin": number(distance.margin),
         "domain": _text(distance.domain),
-        "negatives": _text(training.negatives),
-        "sampler": _text(training.sampler),
-        "n_newton_steps": _text(training.n_newton_steps),
-        "max_iter": _text(training.max_iter),
         "learning_rate": _text(training.schedule),
     }
     return [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import math
 import time
 from functools import partial
@@ -125,10 +126,25 @@ def test_verbose_draws_a_bar_on_stderr(capfd, verbose):
     small(verbose=verbose).fit(X).predict(X)
     out, err = capfd.readouterr()
     assert out == ""
-    assert "LipOCC" in err
+    for phase in ("scaling", "trimming", "start", "training"):
+        assert f"{phase}:" in err
     assert "30/30" in err
     assert "loss=" in err
     assert "scores" not in err
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_phases_are_logged_and_change_nothing(caplog, capfd, method):
+    expected = getattr(small().fit(X), method)(X).decision_scores_
+    detector = small().fit(X)
+    with caplog.at_level(logging.DEBUG, "pyod_lipocc"):
+        logged = getattr(detector, method)(X).decision_scores_
+    np.testing.assert_array_equal(logged, expected)
+    of_fit = ["scaling", "trimming", "start", "training", "scores"]
+    told = [r.message.partition(":")[0] for r in caplog.records if r.levelno == logging.INFO]
+    assert told == (of_fit if method == "fit" else ["training", "scores"])
+    assert any("look normal" in record.message for record in caplog.records) == (method == "fit")
+    assert capfd.readouterr() == ("", "")
 
 
 class Slow(nn.Linear):
