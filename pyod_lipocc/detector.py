@@ -162,7 +162,9 @@ class LipOCC(BaseDetector):
         Used in `fit` only. An int gives the same bits at each fit on the same machine; with
         convolutions or from 2^19 weights on, with the same number of torch's threads.
     verbose : int or bool, default=0
-        1 shows a progress bar of the training, and of scoring where scoring takes long.
+        1 shows a progress bar of each phase: scaling, trimming, start, training, and scores where
+        scoring takes long. The log "pyod_lipocc" has the phases at the level INFO and details at
+        DEBUG, whatever `verbose` is.
 
     Attributes
     ----------
