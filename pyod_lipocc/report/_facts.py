@@ -441,8 +441,7 @@ def _pictures(
         if pixels is not None
     ]
     if not np.isnan(contributions).any():
-        name = "contributions: blue for the inside, red against"
-        pictures.insert(1, (name, map_of(contributions, shape)))
+        pictures.insert(1, ("contributions", map_of(contributions, shape)))
     return pictures
 
 
