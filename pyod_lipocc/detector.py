@@ -792,7 +792,8 @@ class LipOCC(BaseDetector):
             An existing file is replaced when the new file is complete.
         X : array-like of shape (n, d), optional
             New rows, or the training rows, which the page recognises. A detector does not keep its
-            rows: without X no row is shown. Of more than 65,536 rows a random sample is described.
+            rows: without X no row is shown. Of large tables a random sample is described: at most
+            65,536 rows, and 2^25 numbers.
         normal_rows : array-like of shape (n, d), optional
             Rows among which the nearest normal row of each abnormal one is looked for, such as the
             training rows; those with the label 1 are passed over. None: the rows of X.

@@ -9,6 +9,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from importlib.metadata import version
 from numbers import Real
 from typing import Any
@@ -59,7 +60,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
-_MOST_ROWS = 2**16  # of a table that are scored
+_MOST_ROWS, _MOST_NUMBERS = 2**16, 2**25  # of a table that are looked at
 _FEATURES = 10  # that a table of a row, or of a drift, has
 _SHARES = (95, 90, 75, 50, 25, 10)
 _QUANTILES = (0, 5, 25, 50, 75, 95, 100)
@@ -80,14 +81,18 @@ class Given:
     names : list of str
         Labels of a frame's index, else positions.
     n_given : int
+    own_scores : ndarray of shape (n,)
+        By `decision_function`.
     scores : ndarray of shape (n,)
+        Of training rows, the scores of the fit: as if the rows were new.
     trained_on : bool
-        Whether these are the training rows; `scores` are then those of rows as if they were new.
+        Whether these are the training rows.
     """
 
     rows: npt.NDArray[Any]
     names: list[str]
     n_given: int
+    own_scores: Floats
     scores: Floats
     trained_on: bool
 
@@ -156,31 +161,33 @@ def given(detector: Any, X: Any) -> Given:
     """Check, sample and score rows; recognise the training rows."""
     rows = check_rows(detector, X, reset=False)
     trained, n = detector.decision_scores_, len(rows)
-    chosen = np.arange(n)
-    if n > _MOST_ROWS:
-        chosen = np.sort(np.random.default_rng(0).choice(n, _MOST_ROWS, replace=False))
-    names = getattr(X, "index", chosen) if hasattr(X, "iloc") else np.arange(n)
-    found = detector.distance_.scores(rows[chosen], verbose=detector.verbose)
-    same = n == len(trained) and _are_trained_on(detector, rows[chosen], found, trained[chosen])
+    names = X.index if hasattr(X, "iloc") else range(n)
+    chosen, most = np.arange(n), min(_MOST_ROWS, _MOST_NUMBERS // rows.shape[1])
+    if n > most:
+        chosen = np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+        rows = rows[chosen]
+    own = detector.distance_.scores(rows, verbose=detector.verbose)
+    same = n == len(trained) and _are_trained_on(detector, rows, own, trained[chosen])
     return Given(
-        rows=rows[chosen],
+        rows=rows,
         names=[str(names[i]) for i in chosen],
         n_given=n,
-        scores=trained[chosen] if same else found,
+        own_scores=own,
+        scores=trained[chosen] if same else own,
         trained_on=same,
     )
 
 
-def _are_trained_on(detector: Any, rows: npt.NDArray[Any], found: Floats, trained: Floats) -> bool:
+def _are_trained_on(detector: Any, rows: npt.NDArray[Any], own: Floats, trained: Floats) -> bool:
     """Tell whether these are the training rows, by all the scores that a fit may give them.
 
     See `learning.training_scores`: the network leaves a row out, or its score is raised.
     """
     distance = detector.distance_
     if leaves_rows_out(distance.network):
-        alike = found, distance.scores(rows, leave_own_out=True)
+        alike = own, distance.scores(rows, leave_own_out=True)
     else:
-        alike = found, found + (trained - found).max()
+        alike = own, own + (trained - own).max()
     tolerance = 1e-6 * np.abs(trained).max()
     differences = [np.abs(trained - scores) for scores in alike]
     return bool(np.all(np.minimum(*differences) <= tolerance))
@@ -197,7 +204,7 @@ def summary(detector: Any) -> list[tuple[str, str]]:
         ("features", features + (f" ({' by '.join(map(str, shape))} pixels)" if shape else "")),
         ("labelled 1", f"{outliers:,} ({number(100 * outliers / n)} %)"),
         ("threshold", number(detector.threshold_)),
-        ("Lipschitz constant", number(detector.lipschitz_constant_)),
+        ("Lipschitz constant", number(detector.lipschitz_constant_, 3, ROUND_CEILING)),
         ("training steps", f"{detector.n_iter_:,}"),
         ("seconds to fit", "not in the file" if seconds is None else number(seconds)),
     ]
@@ -225,7 +232,7 @@ def rule_text(detector: Any) -> str:
         return "the boundary of the learned support, where the signed distance is 0"
     if rule.threshold == "conformal":
         return (
-            f"the least threshold that bounds the rate of false alarms by {number(rule.alpha)}, "
+            f"the least threshold that bounds the rate of false alarms by {rule.alpha:g}, "
             f"from {len(detector.calibration_scores_):,} rows held out of training"
         )
     if isinstance(rule.contamination, Real):
@@ -270,15 +277,15 @@ def certificates(detector: Any, rows: Given | None) -> Certificates | None:
         steepness = detector.lipschitz_constant_ if of_input else certificate.lipschitz
         radii = certified_radius(scores, threshold, steepness)
     else:
-        scores = rows.scores
-        units = "input" if of_input else "scaled"
-        radii = distance.certified_radius(rows.rows, threshold, units=units)
-        scores = distance.scores(rows.rows)
+        scores, units = rows.own_scores, "input" if of_input else "scaled"
+        radii = certificate.radius(rows.rows, scores, threshold, units=units)
     sizes = np.linspace(0.0, max(float(np.percentile(radii, 99)), 1e-12), 201)
     labels = scores > threshold
     groups = {"all labels": radii, "label 0": radii[~labels], "label 1": radii[labels]}
     curves = {name: _share_beyond(group, sizes) for name, group in groups.items() if len(group)}
-    found = [(f"{share} %", number(np.percentile(radii, 100 - share))) for share in _SHARES]
+    # A percentile without interpolation is the radius of a row: so many labels hold.
+    held = {s: np.percentile(radii, 100 - s, method="inverted_cdf") for s in _SHARES}
+    found = [(f"{share} %", number(r, 3, ROUND_FLOOR)) for share, r in held.items()]
     chart = lines(
         "certificates",
         "Share of the labels that no l2 attack of size r can change",
@@ -341,7 +348,7 @@ def most_abnormal(detector: Any, rows: Given, normal: Given | None, n_rows: int)
     if not len(chosen):
         return []
     x = rows.rows[chosen].astype(np.float64)
-    own = detector.distance_.scores(x)
+    own = rows.own_scores[chosen]
     contributions = detector.distance_.explain(x)
     points, distances, _ = detector.distance_.counterfactual(
         x, level=-detector.threshold_, return_distance=True
@@ -352,7 +359,7 @@ def most_abnormal(detector: Any, rows: Given, normal: Given | None, n_rows: int)
         is_normal[chosen] = False
     nearest = _nearest(detector, x, among, np.flatnonzero(is_normal))
     radii = (
-        detector.distance_.certified_radius(x, detector.threshold_, units="scaled")
+        detector.distance_.certificate.radius(x, own, detector.threshold_, units="scaled")
         if math.isfinite(detector.lipschitz_constant_)
         else None
     )
@@ -369,7 +376,7 @@ def most_abnormal(detector: Any, rows: Given, normal: Given | None, n_rows: int)
                 label=int(score > detector.threshold_),
                 score=number(score),
                 own_score=None if np.isclose(own[place], score) else number(own[place]),
-                radius=None if radii is None else number(radii[place]),
+                radius=None if radii is None else number(radii[place], 3, ROUND_FLOOR),
                 to_counterfactual=None if there is None else number(distances[place]),
                 to_nearest=None if found is None else number(found[1]),
                 nearest=None if found is None else among.names[found[0]],
@@ -518,12 +525,12 @@ def _layers(network: nn.Module) -> str:
 
 
 def _text(value: Any) -> str:
-    """Write a value as code would, short and without addresses in memory."""
+    """Write a value as code would, but short."""
     if isinstance(value, functools.partial):
         arguments = [*map(_text, value.args)]
         arguments += [f"{name}={_text(v)}" for name, v in value.keywords.items()]
         return f"{_text(value.func)}({', '.join(arguments)})"
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return f"({', '.join(map(_text, value))})"
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -532,7 +539,8 @@ def _text(value: Any) -> str:
         return f"{type(value).__name__}({', '.join(f'{n}={_text(v)}' for n, v in held)})"
     if hasattr(value, "__qualname__"):
         return str(value.__qualname__)
-    return _SHORT.repr(value)
+    shown = _SHORT.repr(value)
+    return f"{type(value).__qualname__}(...)" if shown.startswith("<") else shown
 
 
 def guarantees(detector: Any) -> list[Guarantee]:
@@ -544,7 +552,7 @@ def guarantees(detector: Any) -> list[Guarantee]:
         Guarantee(
             proven,
             "A row that moves by r, in the l2 norm and the units of X, changes its score by at "
-            f"most {number(steepness)} r.",
+            f"most {number(steepness, 3, ROUND_CEILING)} r.",
             "Exact arithmetic, with the weights as stored. No assumption on the data."
             if proven
             else unknown,
@@ -576,11 +584,11 @@ def _false_alarms(rule: ThresholdRule | None, n: int) -> Guarantee:
             "A new normal row gets the label 1 with at most a known probability.",
             "Only threshold='conformal' bounds the rate of false alarms.",
         )
-    attacked = f", even if it is moved by up to {number(rule.attack_radius)}"
+    attacked = f", even if it is moved by up to {number(rule.attack_radius, 3, ROUND_FLOOR)}"
     spread = math.sqrt(rule.alpha * (1 - rule.alpha) / n)
     return Guarantee(
         True,
-        f"A new normal row gets the label 1 with probability at most {number(rule.alpha)}"
+        f"A new normal row gets the label 1 with probability at most {rule.alpha:g}"
         f"{attacked if rule.attack_radius else ''}.",
         f"New rows are exchangeable with the {n:,} rows that were held out of training. The "
         f"probability is over these rows too: given them, the rate varies by about "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import decimal
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -77,18 +78,23 @@ def _axes(x: tuple[float, float], y: tuple[float, float]) -> tuple[_Axis, _Axis]
     return _Axis(*x, _LEFT, _RIGHT), _Axis(*y, _BOTTOM, _TOP)
 
 
-def number(value: float, digits: int = 3) -> str:
-    """Write a number for reading: significant digits, commas, a true minus."""
+def number(value: float, digits: int = 3, rounding: str = decimal.ROUND_HALF_EVEN) -> str:
+    """Write a number for reading: significant digits, commas, a true minus.
+
+    Bounds of a proof are rounded to the safe side, by `decimal.ROUND_FLOOR` or `ROUND_CEILING`.
+    """
     if math.isnan(value):
         return "unknown"
     if math.isinf(value):
         return "infinite" if value > 0 else "minus infinite"
-    magnitude = math.floor(math.log10(abs(value))) if value else 0
-    if -4 <= magnitude < 9:
-        text = f"{value:,.{max(digits - 1 - magnitude, 0)}f}"
-        text = text.rstrip("0").rstrip(".") if "." in text else text
-    else:
-        text = f"{value:.{digits - 1}e}"
+    exact = decimal.Decimal(float(value))
+    if not exact:
+        return "0"
+    last = decimal.Decimal(1).scaleb(exact.adjusted() - digits + 1)
+    rounded = exact.quantize(last, rounding, decimal.Context(prec=digits + 1))
+    text = f"{rounded:,f}" if -5 < exact.adjusted() < 9 else f"{rounded:.{digits - 1}e}"
+    if "." in text and "e" not in text:
+        text = text.rstrip("0").rstrip(".")
     return text.replace("-", "\N{MINUS SIGN}")
 
 
