@@ -500,7 +500,7 @@ def parameters(detector: Any) -> list[tuple[str, str, str]]:
     check_parameters(known, type(detector).__name__)
     distance = detector.distance_
     training = Recipe.of(known | {"device": None}).training(
-        leaves_rows_out(distance.network),
+        distance.network,
         distance.scaling.length_to_network(distance.margin),
         distance.scaling.domain_to_network(distance.domain),
     )
