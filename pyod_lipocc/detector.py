@@ -1049,12 +1049,7 @@ class LipOCC(BaseDetector):
     def _write(self, distance: SignedDistance, fitted: dict[str, Any], *, reset: bool) -> None:
         """Write fitted attributes, PyOD's private ones included; forget others on `reset`."""
         scores = fitted["decision_scores_"]
-        kept = {
-            name: value for name, value in vars(self).items() if not (reset and name[-1] == "_")
-        }
-        # One assignment: an interruption leaves the detector whole.
-        self.__dict__ = {
-            **kept,
+        written = {
             **fitted,
             "distance_": distance,
             "n_iter_": len(fitted["history_"]),
@@ -1062,6 +1057,10 @@ class LipOCC(BaseDetector):
             "_sigma": float(np.std(scores)),
             "_classes": 2,
         }
+        forgotten = [name for name in vars(self).keys() - written if reset and name[-1] == "_"]
+        vars(self).update(written)  # at once: an interruption leaves the detector whole
+        for name in forgotten:
+            delattr(self, name)
 
     def _labelled(
         self,
