@@ -58,7 +58,7 @@ PROTOCOLS = (
         {
             "mnist-one-class": "Train on one class of the 60,000 images, rank the 10,000 test "
             "images, of which the other nine classes are the outliers. Pixels in [0, 1]. LipOCC "
-            "with five seeds: `configs/mnist-seeds.yml`."
+            "with three seeds: `configs/mnist-seeds.yml`."
         },
     ),
     Protocol(
