@@ -117,7 +117,7 @@ def learn(X: Rows, recipe: Recipe, rng: np.random.Generator) -> Learned:
 
     learned = train_on(_normal(rows, recipe, rng))
     for _ in range(0 if starts_from_rows(learned.distance.network) else recipe.n_retrimmings):
-        learned = train_on(_normal_by(learned.distance.network, rows, recipe.contamination))
+        learned = train_on(_normal_by(learned.distance.network, rows, recipe))
     return learned
 
 
@@ -241,13 +241,19 @@ def _normal(rows: Tensor, recipe: Recipe, rng: np.random.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def _normal_by(network: nn.Module, rows: Tensor, contamination: float) -> Tensor:
+def _normal_by(network: nn.Module, rows: Tensor, recipe: Recipe) -> Tensor:
     """Tell which rows look normal to a trained network."""
     weight = next(network.parameters())
-    with _threads_for(network):
-        f = [network(batch.to(weight)).flatten().cpu() for batch in chunks(rows)]
+    f = torch.empty(len(rows), dtype=weight.dtype)
+    with (
+        phase("trimming", total=len(rows), verbose=recipe.verbose) as bar,
+        _threads_for(network),
+    ):
+        for batch, filled in zip(chunks(rows), chunks(f), strict=True):
+            filled.copy_(network(batch.to(weight)).flatten())
+            bar.update(len(batch))
     normal = torch.zeros(len(rows), dtype=torch.bool)
-    normal[least(-torch.cat(f).numpy(), contamination)] = True
+    normal[least(-f.numpy(), recipe.contamination)] = True
     return normal
 
 
