@@ -147,6 +147,15 @@ def test_phases_are_logged_and_change_nothing(caplog, capfd, method):
     assert capfd.readouterr() == ("", "")
 
 
+def test_each_training_of_contaminated_images_is_logged(caplog):
+    with caplog.at_level(logging.INFO, "pyod_lipocc"):
+        small(image_shape=(8, 8), max_iter=2).fit(cloud(60, 64))
+    told = [record.message.partition(":")[0] for record in caplog.records]
+    training = ["trimming", "start", "training"]
+    assert told == ["scaling", *(told.count("training") * training), "scores"]
+    assert told.count("training") > 1
+
+
 class Slow(nn.Linear):
     seconds = 0.0
 
