@@ -123,7 +123,7 @@ def page(protocol: Protocol, runs: pd.DataFrame, sections: dict[str, Section]) -
         parts += [
             "LipOCC with one ingredient changed, on the sets on which choices are made; a variant "
             "that does not differ from the default on a data set is not run there. ROC AUC in "
-            "percent, ± the standard deviation over the splits, for the digits over five seeds "
+            "percent, ± the standard deviation over the splits, for the digits over the seeds "
             "(`configs/ablation-mnist.yml`).\n",
             ablation_table(runs),
             "![ROC AUC against each parameter](ablation.png)\n",
