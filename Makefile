@@ -32,7 +32,7 @@ docs: $(READY)
 	$(BIN)/python -m pytest -q docs
 
 benchmark: $(READY)
-	for protocol in odds-contaminated mnist-one-class mnist-seeds one-class ablation ablation-mnist; do \
+	for protocol in odds-contaminated mnist-one-class mnist-seeds mnist-contaminated one-class ablation ablation-mnist; do \
 		$(BIN)/benchopt run benchmarks --no-plot --config benchmarks/configs/$$protocol.yml || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.report

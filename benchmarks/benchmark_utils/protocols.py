@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,20 @@ def one_digit(digits: OneClassDataset) -> Data:
         "y_test": digits.y_test,
         "contamination": 0.0,
         "image_shape": digits.image_shape,
+    }
+
+
+def contaminated_digit(
+    load: Callable[[int], OneClassDataset], digit: int, share: float, split: int
+) -> Data:
+    """As `one_digit`, but this share of the training images is drawn from those of the others."""
+    clean = load(digit)
+    others = np.concatenate([load(other).X_train for other in range(10) if other != digit])
+    n_drawn = round(share / (1 - share) * len(clean.X_train))
+    drawn = np.random.RandomState(split).permutation(len(others))[:n_drawn]
+    return one_digit(clean) | {
+        "X_train": np.concatenate([clean.X_train, others[drawn]]),
+        "contamination": share,
     }
 
 

@@ -13,7 +13,7 @@ from benchmarks.report.tables import markdown, percent
 
 ABLATION = "LipOCC-ablation"
 DEFAULT = "default"
-DEFAULT_VALUES = {"K": "30", "T": "1", "lambda": "100", "q": "12", "steps": "50"}
+DEFAULT_VALUES = {"T": "1", "lambda": "100", "steps": "50"}
 
 
 def ablation_columns(runs: pd.DataFrame) -> dict[str, Callable[[str], pd.Series]]:
@@ -29,11 +29,11 @@ def ablation_columns(runs: pd.DataFrame) -> dict[str, Callable[[str], pd.Series]
             columns[heading] = partial(section.values, column="roc_auc")
     images = sections.get("mnist-one-class")
     for digit in images.sets if images else []:
-        heading = f"mnist-one-class {digit}"
-        columns[heading] = partial(images.values, column="roc_auc", name=digit)
-        columns[f"{heading} certified at 36/255"] = partial(
-            images.values, column="certified_roc_auc_36", name=digit
-        )
+        columns[f"digit {digit}"] = partial(images.values, column="roc_auc", name=digit)
+        for radius in (36, 72):
+            columns[f"{digit}, certified {radius}/255"] = partial(
+                images.values, column=f"certified_roc_auc_{radius}", name=digit
+            )
     return columns
 
 

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from benchmark_utils.lipocc import LipOCCSolver
+from pyod_lipocc.domains import Box
 from pyod_lipocc.negatives import LocalNoise, shuffled_marginals, uniform
-from pyod_lipocc.starts import nearest_subspace
 
-# "parameter-value" is a point of a curve; margins are in units of the scores, K and q are the
-# number of subspaces and of their directions
+# "parameter-value" is a point of a curve; margins are in units of the scores
 NOISE = LocalNoise(0.1, 10.0)  # in standardised units
 SHORT_DENSE = {"network": "dense", "max_iter": 300}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -21,13 +19,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "margin-1.6": {"margin": 1.6},
     "lambda-1": {"regularization": 1.0},
     "lambda-1000": {"regularization": 1000.0},
+    "T-0": {"n_newton_steps": 0},
     "T-4": {"n_newton_steps": 4},
     "T-16": {"n_newton_steps": 16},
-    "K-10": {"network": partial(nearest_subspace, n_components=10)},
-    "K-60": {"network": partial(nearest_subspace, n_components=60)},
-    "q-4": {"network": partial(nearest_subspace, n_directions=4)},
-    "q-24": {"network": partial(nearest_subspace, n_directions=24)},
     "uniform-negatives": {"negatives": uniform},
+    "pixel-box": {"domain": Box(0.0, 1.0)},
     "keep-all-rows": {"novelty": True},
     "dense": {"network": "dense"},
 }
@@ -51,8 +47,8 @@ class Solver(LipOCCSolver):
     def skip(
         self, contamination: float, image_shape: tuple[int, ...] | None, **_: Any
     ) -> tuple[bool, str | None]:
-        if self.variant[:2] in ("K-", "q-") and image_shape is None:
-            return True, "only images start from subspaces"
+        if self.variant == "pixel-box" and image_shape is None:
+            return True, "only images have pixels"
         if self.variant == "keep-all-rows" and contamination == 0:
             return True, "all rows are kept where they are clean"
         if self.variant in PRIORS and (contamination > 0 or image_shape is not None):

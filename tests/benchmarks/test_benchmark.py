@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from pyod.models.iforest import IForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -23,7 +23,7 @@ from benchopt.utils.run_context import RunContext
 import pyod_lipocc
 from benchmarks.benchmark_utils.lipocc import WITHOUT_EFFECT
 from benchmarks.benchmark_utils.measure import PeakMemory
-from benchmarks.benchmark_utils.protocols import one_class_split
+from benchmarks.benchmark_utils.protocols import contaminated_digit, one_class_split
 from benchmarks.benchmark_utils.solver import source_digest
 from benchmarks.report import __main__ as report
 from benchmarks.report.ablation import ABLATION
@@ -90,6 +90,8 @@ def test_every_data_set_and_solver_loads(benchmark):
         "toy",
         "digits-one-class",
         "mnist-one-class",
+        "mnist-contaminated-5",
+        "mnist-contaminated-10",
         "odds-contaminated",
         "odds-one-class",
         "adbench-one-class",
@@ -347,3 +349,19 @@ def test_the_digest_follows_code_and_not_comments(tmp_path):
 def test_every_module_without_effect_is_one_of_the_package():
     names = {path.stem for path in Path(pyod_lipocc.__file__).parent.iterdir()}
     assert names >= WITHOUT_EFFECT
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1])
+def test_a_contaminated_digit_is_that_digit_and_a_share_of_others(share):
+    clean = load_digits_one_class(3)
+    found = contaminated_digit(load_digits_one_class, 3, share, split=1)
+    n_clean = len(clean.X_train)
+    n_train = len(found["X_train"])
+    assert abs(n_train - n_clean - share * n_train) <= 0.5
+    assert_array_equal(found["X_train"][:n_clean], clean.X_train)
+    assert_array_equal(found["X_test"], clean.X_test)
+    strangers = {row.tobytes() for row in found["X_train"][n_clean:]}
+    assert len(strangers) == n_train - n_clean
+    assert not strangers & {row.tobytes() for row in clean.X_train}
+    other = contaminated_digit(load_digits_one_class, 3, share, split=2)["X_train"]
+    assert {row.tobytes() for row in other[n_clean:]} != strangers
