@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEVICE ?= cpu
 
-.PHONY: demo test lint docs benchmark frontier speed certify toy signed-distance \
+.PHONY: demo test lint docs benchmark frontier speed certify toy paper under-attack signed-distance \
 	fuzz mutations dist clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
@@ -48,6 +48,12 @@ certify: $(READY)
 
 toy: $(READY)
 	$(BIN)/python -m benchmarks.studies.toy --device $(DEVICE)
+
+paper: $(READY)
+	$(BIN)/python -m benchmarks.studies.paper --jobs 2 --device $(DEVICE)
+
+under-attack: $(READY)
+	$(BIN)/python -m benchmarks.studies.under_attack
 
 signed-distance: $(READY)
 	$(BIN)/python -m benchmarks.studies.signed_distance

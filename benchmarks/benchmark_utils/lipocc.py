@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 import pyod_lipocc
 from pyod_lipocc import LipOCC
@@ -29,6 +30,16 @@ GRADIENTS = 2000
 BATCH = 128
 
 
+def gradient_norm(detector: LipOCC, X: NDArray) -> float:
+    """Return the mean norm of the gradient of the score at up to 2,000 of the rows."""
+    scorer = detector.to_torch().cpu()
+    norms = []
+    for batch in torch.from_numpy(X[:: -(-len(X) // GRADIENTS)]).double().split(BATCH):
+        (gradient,) = torch.autograd.grad(scorer(batch.requires_grad_()).sum(), batch)
+        norms.append(gradient.norm(dim=1))
+    return float(torch.cat(norms).mean())
+
+
 class LipOCCSolver(DetectorSolver):
     """LipOCC with one set of parameters for all data; by default with its own."""
 
@@ -44,14 +55,8 @@ class LipOCCSolver(DetectorSolver):
         return LipOCC(self.contamination or CONTAMINATION, random_state=seed, **parameters)
 
     def certificate(self, detector: LipOCC) -> dict[str, float]:
-        """Return the proven constant, and the mean gradient norm at up to 2,000 test rows."""
-        scorer = detector.to_torch()
-        rows = torch.from_numpy(self.X_test[:: -(-len(self.X_test) // GRADIENTS)]).double()
-        norms = []
-        for batch in rows.split(BATCH):
-            (gradient,) = torch.autograd.grad(scorer(batch.requires_grad_()).sum(), batch)
-            norms.append(gradient.norm(dim=1))
+        """Return the proven constant, and the mean gradient norm at test rows."""
         return {
             "lipschitz_constant": detector.lipschitz_constant_,
-            "gradient_norm": float(torch.cat(norms).mean()),
+            "gradient_norm": gradient_norm(detector, self.X_test),
         }
