@@ -36,7 +36,7 @@ from pyod_lipocc.negatives import uniform
 from pyod_lipocc.sampler import newton_raphson
 
 NETWORKS = ("default", "dense", "norm-preserving", "conv", "as-printed")
-N_SAMPLES = 4
+N_SAMPLES, N_TRAIN = 4, 1000  # shown in the figures
 
 
 def settings_of(name: str, n_pixels: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def train(name: str, data: OneClassDataset, options: argparse.Namespace) -> Cell
     with Stopwatch() as fit:
         detector.fit(data.X_train)
     return {
-        "train": detector.signed_distance(data.X_train),
+        "train": detector.signed_distance(data.X_train[:N_TRAIN]),
         "test": detector.signed_distance(data.X_test),
         "y": data.y_test,
         "samples": detector.sample(N_SAMPLES, random_state=0),
