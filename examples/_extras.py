@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from types import ModuleType
 
@@ -16,9 +15,3 @@ def require(module: str, *, extra: str) -> ModuleType:
         package = (error.name or module).partition(".")[0]
         message = f'{sys.argv[0]} needs {package}: pip install "pyod_lipocc[{extra}]"'
         raise SystemExit(message) from error
-
-
-def require_mnist() -> None:
-    """End the script if MNIST is to be downloaded and the downloader is missing."""
-    if not os.environ.get("LIPOCC_DATA"):
-        require("pooch", extra="data")

@@ -13,11 +13,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
     "deployment.py": [],
     "ensemble.py": [],
-    "figures.py": [
-        *("synthesis", "histograms", "--digits", "0", "--max-iter", "20", "--output", "figures"),
-    ],
     "lipocc_example.py": [],
-    "mnist_one_class.py": ["--embedded", "--digits", "0", "--minutes", "0.02", "--hidden", "32"],
     "novelty_detection.py": [],
     "report.py": [],
     "sklearn_pipeline.py": [],
@@ -29,11 +25,8 @@ NEEDS = {
     ("deployment.py", "onnx"): "onnx",
     ("deployment.py", "onnxruntime"): "onnx",
     ("ensemble.py", "combo"): "ensembles",
-    ("figures.py", "pooch"): "data",
-    ("mnist_one_class.py", "pooch"): "data",
     ("sklearn_pipeline.py", "pandas"): "data",
 }
-WITHOUT_EMBEDDED_DATA = {"figures.py": ["histograms", "--data", "mnist"]}
 
 
 @pytest.fixture
@@ -66,7 +59,7 @@ def test_missing_module_is_named_with_the_command_that_installs_it(
         monkeypatch.delitem(sys.modules, f"pyod.models.{name}", raising=False)
     monkeypatch.setenv("LIPOCC_DATA", "")
     with pytest.raises(SystemExit) as ended:
-        run(script, WITHOUT_EMBEDDED_DATA.get(script, []))
+        run(script, [])
     command = f'pip install "pyod_lipocc[{NEEDS[script, module]}]"'
     assert ended.value.code == f"{EXAMPLES / script} needs {module}: {command}"
 

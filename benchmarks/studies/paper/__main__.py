@@ -88,16 +88,20 @@ def train(name: str, data: OneClassDataset, options: argparse.Namespace) -> Cell
     }
 
 
-def run(name: str, digit: int, options: argparse.Namespace) -> Cell:
-    """Return what is known of a network and a digit; train where nothing is."""
-    path = options.cache / options.data / f"{name}-{digit}.npz"
+def path_of(name: str, digit: int, options: argparse.Namespace) -> Path:
+    """Return the file of a network and a digit."""
+    return options.cache / options.data / f"{name}-{digit}.npz"
+
+
+def run(name: str, digit: int, options: argparse.Namespace) -> None:
+    """Train a network on a digit, unless its file is there and of this code."""
+    path = path_of(name, digit, options)
     steps = options.steps if name == "as-printed" else None
     key = json.dumps([DIGEST, options.device, options.width, steps])
     if not path.exists() or str(np.load(path)["key"]) != key:
         with limited_threads(1):
             save_arrays(path, key=key, **train(name, ONE_CLASS[options.data](digit), options))
         print(f"{options.data} {digit}: {name}", flush=True)
-    return dict(np.load(path))
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -109,6 +113,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", help="as LipOCC takes it")
     parser.add_argument("--width", type=int, help="default: 16 on a CPU, else the paper's 128")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--draw-only", action="store_true", help="train nothing")
     parser.add_argument("--cache", type=Path, default=OUTPUTS / "paper", help="a folder")
     parser.add_argument("--output", type=Path, default=RESULTS, help="a folder")
     options = parser.parse_args(argv)
@@ -122,8 +127,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train what is missing, then write the page."""
     options = parse(argv)
     pairs = [(name, digit) for digit in options.digits for name in options.networks]
-    trained = Parallel(options.jobs)(delayed(run)(*pair, options) for pair in pairs)
-    report(dict(zip(pairs, trained, strict=True)), options)
+    if not options.draw_only:
+        Parallel(options.jobs)(delayed(run)(*pair, options) for pair in pairs)
+    files = {pair: path_of(*pair, options) for pair in pairs}
+    report({pair: dict(np.load(file)) for pair, file in files.items() if file.exists()}, options)
 
 
 if __name__ == "__main__":
