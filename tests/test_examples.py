@@ -11,12 +11,12 @@ from matplotlib import pyplot as plt
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
-    "deployment.py": [],
-    "ensemble.py": [],
-    "lipocc_example.py": [],
-    "novelty_detection.py": [],
-    "report.py": [],
-    "sklearn_pipeline.py": [],
+    "deployment.py",
+    "ensemble.py",
+    "lipocc_example.py",
+    "novelty_detection.py",
+    "report.py",
+    "sklearn_pipeline.py",
 }
 GALLERY = sorted(path.name for path in EXAMPLES.glob("plot_*.py"))
 RUN_BY_MAKE = {"demo.py"}
@@ -31,12 +31,12 @@ NEEDS = {
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """Return a function that runs a script with arguments in an empty folder."""
+    """Return a function that runs a script in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(EXAMPLES)
 
-    def script(name, arguments):
-        monkeypatch.setattr(sys, "argv", [str(EXAMPLES / name), *arguments])
+    def script(name):
+        monkeypatch.setattr(sys, "argv", [str(EXAMPLES / name)])
         runpy.run_path(sys.argv[0], run_name="__main__")
 
     plt.switch_backend("Agg")
@@ -44,9 +44,9 @@ def run(monkeypatch, tmp_path):
     plt.close("all")
 
 
-@pytest.mark.parametrize("script", [*QUICK, *GALLERY])
+@pytest.mark.parametrize("script", [*sorted(QUICK), *GALLERY])
 def test_example_runs_without_warnings(script, run):
-    run(script, QUICK.get(script, []))
+    run(script)
 
 
 @pytest.mark.parametrize(("script", "module"), NEEDS)
@@ -59,7 +59,7 @@ def test_missing_module_is_named_with_the_command_that_installs_it(
         monkeypatch.delitem(sys.modules, f"pyod.models.{name}", raising=False)
     monkeypatch.setenv("LIPOCC_DATA", "")
     with pytest.raises(SystemExit) as ended:
-        run(script, [])
+        run(script)
     command = f'pip install "pyod_lipocc[{NEEDS[script, module]}]"'
     assert ended.value.code == f"{EXAMPLES / script} needs {module}: {command}"
 
