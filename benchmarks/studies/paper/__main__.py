@@ -126,7 +126,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what is missing, then write the page."""
     options = parse(argv)
-    pairs = [(name, digit) for digit in options.digits for name in options.networks]
+    pairs = [(name, digit) for name in options.networks for digit in options.digits]
     if not options.draw_only:
         Parallel(options.jobs)(delayed(run)(*pair, options) for pair in pairs)
     files = {pair: path_of(*pair, options) for pair in pairs}
