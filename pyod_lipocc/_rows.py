@@ -25,6 +25,7 @@ def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> npt.NDArray[
     X must be a finite real matrix of the width and names that the estimator has. With `reset` the
     estimator takes them from X. The rows keep the type of X: bool, int, unsigned or float.
     """
+    _check_in_memory(X)
     try:
         rows: npt.NDArray[Any] = validate_data(estimator, X, reset=reset, dtype="numeric")
     except (ValueError, TypeError, OverflowError) as error:
@@ -39,6 +40,24 @@ def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> npt.NDArray[
         message = _diagnosis(X, received, type(estimator).__name__)
         raise ValueError(message or f"X must hold real numbers, {received}")
     return rows
+
+
+_ELSEWHERE = {
+    "dask": "pyod_lipocc.dask.LipOCC fits and scores it",
+    "polars": "call X.collect(), or write it to Parquet for pyod_lipocc.dask.LipOCC",
+    "pyspark": "write it to Parquet for pyod_lipocc.dask.LipOCC, or score it by X.mapInPandas",
+    "ray": "write it to Parquet for pyod_lipocc.dask.LipOCC, or score it by X.map_batches",
+}
+
+
+def _check_in_memory(X: Any) -> None:
+    """Raise TypeError for rows that are elsewhere: to fetch them unasked may fill the memory."""
+    kind = type(X)
+    package = kind.__module__.partition(".")[0]
+    if (package in _ELSEWHERE and not hasattr(X, "__array__")) or package == "dask":
+        raise TypeError(
+            f"X must be in memory, got {kind.__module__}.{kind.__qualname__}: {_ELSEWHERE[package]}"
+        )
 
 
 def _has_other_columns(estimator: Any, X: Any) -> bool:

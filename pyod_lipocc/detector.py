@@ -22,7 +22,7 @@ from typing_extensions import Self
 from pyod_lipocc import persistence, report
 from pyod_lipocc._atomic import write_atomically
 from pyod_lipocc._checks import check_device, check_image_shape
-from pyod_lipocc._confidence import confidence, rejected
+from pyod_lipocc._confidence import Reference, confidence, rejected
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._parameters import (
     CONSTRAINTS,
@@ -37,6 +37,8 @@ from pyod_lipocc._parameters import (
 from pyod_lipocc._pyod import BaseDetector
 from pyod_lipocc._random import RandomState, local_generator
 from pyod_lipocc._rows import check_rows
+from pyod_lipocc._table import Table
+from pyod_lipocc._weigh import fingerprint, n_bytes
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.learning import Learned, continue_learning, learn, leaves_rows_out, training_scores
 from pyod_lipocc.negatives import Proposal
@@ -52,6 +54,9 @@ __all__ = ["LipOCC"]
 
 
 _RULES = {"contamination": "contamination", "alpha": "conformal", "attack_radius": "conformal"}
+OF_TRAINING_ROWS = ("decision_scores_", "labels_")
+"""Fitted attributes that a detector for scoring lacks."""
+
 _FITTED: dict[str, type] = {
     "decision_scores_": np.ndarray,
     "calibration_scores_": np.ndarray,
@@ -262,6 +267,7 @@ class LipOCC(BaseDetector):
     contamination_: float
     n_features_in_: int
     feature_names_in_: npt.NDArray[Any]
+    _reference: Reference
 
     def __init__(
         self,
@@ -338,9 +344,7 @@ class LipOCC(BaseDetector):
         rows, recipe, columns = self._prepare(X, reset=True)
         with local_generator(self.random_state) as rng:
             held_out = recipe.hold_out(len(rows), recipe.leaves_own_rows_out, rng)
-            seen = np.delete(np.arange(len(rows)), held_out)
-            learned = learn(rows[seen] if len(held_out) else rows, recipe, rng)
-        learned = replace(learned, own=seen[learned.own])
+            learned = learn(Table.of(rows).without(held_out), recipe, rng)
         return self._adopt(learned, recipe, rows, held_out, columns, started, reset=True)
 
     @isolated()
@@ -463,8 +467,8 @@ class LipOCC(BaseDetector):
                 )
         used = {name: options[name] for name in options if threshold == _RULES[name]}
         check_parameters(used, type(self).__name__)
-        scores, calibration_scores = self.decision_scores_, self.calibration_scores_
-        vars(self).update(self._labelled(rule, scores, calibration_scores, self.distance_))
+        label = self._labelled if hasattr(self, "decision_scores_") else self._unlabelled
+        vars(self).update(label(rule, vars(self)))
         return self
 
     @isolated()
@@ -528,7 +532,8 @@ class LipOCC(BaseDetector):
         Returns
         -------
         confidence : ndarray of shape (n,)
-            In [0, 1].
+            In [0, 1]. Of more than 10,001 training scores, 10,001 that are evenly spaced in rank are
+            known, and the ranks between these are interpolated.
 
         References
         ----------
@@ -618,7 +623,7 @@ class LipOCC(BaseDetector):
             If no training row has the label 1.
         """
         check_is_fitted(self, "distance_")
-        if int(len(self.decision_scores_) * self.contamination_) < 1:
+        if int(self._reference.n * self.contamination_) < 1:
             raise ValueError(
                 "the statistics of rejection need a training row with the label 1, got "
                 f"contamination_={self.contamination_:g}"
@@ -626,6 +631,9 @@ class LipOCC(BaseDetector):
         # PyOD reads the parameter, which a threshold object or `set_threshold` may overrule.
         effective = copy.copy(self)
         effective.contamination = self.contamination_
+        # Of scores and labels PyOD reads the number.
+        effective.decision_scores_ = np.broadcast_to(0.0, self._reference.n)
+        effective.labels_ = np.broadcast_to(0, self._reference.n)
         return super(LipOCC, effective).compute_rejection_stats(T, delta, c_fp, c_fn, c_r, verbose)
 
     def signed_distance(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -819,8 +827,43 @@ class LipOCC(BaseDetector):
         ...     detector.report(f"{folder}/report.html", X)
         """
         check_is_fitted(self, "distance_")
+        if not hasattr(self, "decision_scores_"):
+            raise ValueError("a report needs the training scores, which `for_scoring` has left out")
         page = report.render(self, X, normal_rows=normal_rows, n_rows=n_rows)
         write_atomically(path, page.encode())
+
+    def for_scoring(self) -> Self:
+        """Return a copy without the scores and labels of the training rows.
+
+        The copy, its pickles and its files are as small as the network, however many rows it was
+        fitted on. All methods answer as before but these: `set_threshold` takes a number,
+        "boundary" or "conformal", and `report` refuses.
+
+        Returns
+        -------
+        detector : LipOCC
+            Without `decision_scores_` and `labels_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> from pyod_lipocc import LipOCC
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> detector = LipOCC(random_state=0).fit(X).for_scoring()
+        >>> hasattr(detector, "decision_scores_")
+        False
+        >>> detector.predict([[0.0, 0.0], [9.0, 9.0]])
+        array([0, 1])
+        """
+        check_is_fitted(self, "distance_")
+        small = copy.copy(self)
+        for name in OF_TRAINING_ROWS:
+            vars(small).pop(name, None)
+        return small
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted detector to one file that cannot run code.
@@ -863,6 +906,7 @@ class LipOCC(BaseDetector):
         values = {
             "distance": self.distance_.to_values(),
             "fitted": {name: vars(self)[name] for name in _FITTED if name in vars(self)},
+            "reference": {} if hasattr(self, "decision_scores_") else vars(self._reference),
             "parameters": {
                 name: value if persistence.is_plain(value) else _missing(name, value)
                 for name, value in parameters.items()
@@ -954,6 +998,15 @@ class LipOCC(BaseDetector):
             feature_names=None if names is None else list(names),
         )
 
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + n_bytes(vars(self))
+
+    def __dask_tokenize__(self) -> str:
+        state = vars(self).copy()
+        if "distance_" in state:
+            state["distance_"] = self.distance_.__dask_tokenize__()
+        return fingerprint(type(self), state)
+
     @property
     def network_(self) -> torch.nn.Module:
         """The network of `distance_`."""
@@ -989,33 +1042,36 @@ class LipOCC(BaseDetector):
         # Early files of format 1 lack these.
         fitted.setdefault("calibration_scores_", np.empty(0))
         rule = ThresholdRule.of(values["parameters"])
-        fitted.setdefault("contamination_", detector._assumed_share(rule, fitted["labels_"]))
+        if "labels_" in fitted:
+            share = float(np.mean(fitted["labels_"]))
+            fitted.setdefault("contamination_", detector._assumed_share(rule, share))
+        brief = values.get("reference")
+        optional = {"feature_names_in_", *(OF_TRAINING_ROWS if brief else ())}
         for name, kind in _FITTED.items():
             value = fitted.get(name)
-            if not isinstance(value, kind) and (name in fitted or name != "feature_names_in_"):
+            if not isinstance(value, kind) and (name in fitted or name not in optional):
                 raise ValueError(f"{name} must not be {value!r}")
         distance = SignedDistance.from_values(values["distance"], device)
-        scores, labels = fitted["decision_scores_"], fitted["labels_"]
+        reference = Reference(**brief) if brief else Reference.of(fitted["decision_scores_"])
         names = fitted.get("feature_names_in_", distance.scaling.location)
         fits = len(names) == len(distance.scaling.location) == fitted["n_features_in_"]
-        if not (fits and len(scores) == len(labels) > 0 and np.isfinite(fitted["threshold_"])):
+        n_labels = len(fitted.get("labels_", range(reference.n)))
+        if not (fits and n_labels == reference.n and np.isfinite(fitted["threshold_"])):
             raise ValueError("the fitted attributes do not go together")
-        detector._write(distance, fitted, reset=True)
+        detector._write(distance, fitted, reference, reset=True)
         return detector
 
     def _rows(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
         check_is_fitted(self, "distance_")
         return check_rows(self, X, reset=False)
 
-    def _prepare(
-        self, X: npt.ArrayLike, *, reset: bool
-    ) -> tuple[npt.NDArray[Any], Recipe, dict[str, Any]]:
+    def _prepare(self, X: npt.ArrayLike, *, reset: bool) -> tuple[Any, Recipe, dict[str, Any]]:
         """Return the rows, the recipe, and the fitted attributes that describe the columns."""
         parameters = self.get_params(deep=False)
         needed = {name: value for name, value in parameters.items() if reset or name != "network"}
         check_parameters(needed, type(self).__name__)
         described = copy.copy(self)
-        rows = check_rows(described, X, reset=reset)
+        rows = self._read(described, X, reset=reset)
         if self.image_shape is not None:
             check_image_shape(self.image_shape, rows.shape[1])
         names = ("n_features_in_", "feature_names_in_")
@@ -1026,7 +1082,7 @@ class LipOCC(BaseDetector):
         self,
         learned: Learned,
         recipe: Recipe,
-        rows: npt.NDArray[Any],
+        rows: Any,
         held_out: npt.NDArray[np.intp],
         columns: dict[str, Any],
         started: float,
@@ -1034,27 +1090,50 @@ class LipOCC(BaseDetector):
         reset: bool,
     ) -> Self:
         """Score and label the training rows, then write all fitted attributes."""
-        scores = training_scores(learned, recipe, rows, held_out)
+        scores, calibration_scores = self._score(learned, recipe, rows, held_out)
         fitted = {
+            "distance_": learned.distance,
             "decision_scores_": scores,
-            "calibration_scores_": scores[held_out],
+            "calibration_scores_": calibration_scores,
             "history_": learned.history,
-            **self._labelled(recipe.rule, scores, scores[held_out], learned.distance),
             **columns,
             "fit_seconds_": time.perf_counter() - started,
         }
-        self._write(learned.distance, fitted, reset=reset)
+        fitted |= self._labelled(recipe.rule, fitted)
+        self._write(learned.distance, fitted, self._summary(scores), reset=reset)
         return self
 
-    def _write(self, distance: SignedDistance, fitted: dict[str, Any], *, reset: bool) -> None:
+    def _read(self, described: Self, X: npt.ArrayLike, *, reset: bool) -> Any:
+        """Return the rows, checked; with `reset`, describe their columns."""
+        return check_rows(described, X, reset=reset)
+
+    def _score(
+        self, learned: Learned, recipe: Recipe, rows: Any, held_out: npt.NDArray[np.intp]
+    ) -> tuple[Any, npt.NDArray[np.float64]]:
+        """Return the scores of the training rows, and those of the rows that were held out."""
+        scores = training_scores(learned, recipe, rows, held_out)
+        return scores, scores[held_out]
+
+    def _summary(self, scores: Any) -> Reference:
+        """Return the training scores in brief."""
+        return Reference.of(scores)
+
+    def _write(
+        self,
+        distance: SignedDistance,
+        fitted: dict[str, Any],
+        reference: Reference,
+        *,
+        reset: bool,
+    ) -> None:
         """Write fitted attributes, PyOD's private ones included; forget others on `reset`."""
-        scores = fitted["decision_scores_"]
         written = {
             **fitted,
             "distance_": distance,
             "n_iter_": len(fitted["history_"]),
-            "_mu": float(np.mean(scores)),
-            "_sigma": float(np.std(scores)),
+            "_reference": reference,
+            "_mu": reference.mean,
+            "_sigma": reference.deviation,
             "_classes": 2,
         }
         forgotten = [name for name in vars(self).keys() - written if reset and name[-1] == "_"]
@@ -1062,30 +1141,38 @@ class LipOCC(BaseDetector):
         for name in forgotten:
             delattr(self, name)
 
-    def _labelled(
-        self,
-        rule: ThresholdRule,
-        scores: npt.NDArray[np.float64],
-        calibration_scores: npt.NDArray[np.float64],
-        distance: SignedDistance,
-    ) -> dict[str, Any]:
+    def _labelled(self, rule: ThresholdRule, fitted: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fitted attributes that follow from a threshold."""
-        threshold, labels = rule.label(scores, calibration_scores, distance)
-        share = self._assumed_share(rule, labels)
+        scores = fitted["decision_scores_"]
+        threshold, labels = rule.label(scores, fitted["calibration_scores_"], fitted["distance_"])
+        share = self._assumed_share(rule, float(np.mean(labels)))
         return {"threshold_": threshold, "labels_": labels, "contamination_": share}
 
-    def _assumed_share(self, rule: ThresholdRule, labels: npt.NDArray[np.int_]) -> float:
+    def _unlabelled(self, rule: ThresholdRule, fitted: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the same of a detector without the scores of the training rows."""
+        if rule.threshold == "contamination":
+            raise ValueError(
+                "threshold must be a number, 'boundary' or 'conformal' for a detector without the "
+                f"scores of its training rows, got {rule.threshold!r}: set it before `for_scoring`"
+            )
+        calibration_scores, distance = fitted["calibration_scores_"], fitted["distance_"]
+        threshold = rule.value(lambda _: np.nan, calibration_scores, distance)
+        (n_at_most,) = self._reference.counts(np.array([threshold]))
+        share = self._assumed_share(rule, 1 - n_at_most / self._reference.n)
+        return {"threshold_": threshold, "contamination_": share}
+
+    def _assumed_share(self, rule: ThresholdRule, labelled: float) -> float:
         """Return the share of outliers that PyOD's confidence assumes."""
         of_the_parameters = rule.threshold in ("contamination", self.threshold)
         is_stated = isinstance(rule.contamination, Real) and of_the_parameters
-        return float(rule.contamination if is_stated else np.mean(labels))
+        return float(rule.contamination if is_stated else labelled)
 
     def _probabilities(
         self, scores: npt.NDArray[np.float64], method: str
     ) -> npt.NDArray[np.float64]:
         if method == "linear":
             scaler = MinMaxScaler().set_output(transform="default")
-            scaler.fit(self.decision_scores_[:, None])
+            scaler.fit(self._reference.values[:, None])
             outlier = scaler.transform(scores[:, None]).ravel()
         elif method == "unify":
             outlier = erf((scores - self._mu) / (self._sigma * np.sqrt(2)))
@@ -1103,4 +1190,6 @@ class LipOCC(BaseDetector):
     def _confidence(
         self, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int_]
     ) -> npt.NDArray[np.float64]:
-        return confidence(np.sort(self.decision_scores_), self.contamination_, scores, labels)
+        reference = self._reference
+        counts = reference.counts(scores)
+        return confidence(reference.n, counts, self.contamination_, labels)

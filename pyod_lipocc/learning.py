@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from pyod_lipocc._chunks import chunks
 from pyod_lipocc._isolation import one_thread
 from pyod_lipocc._progress import LOGGER, phase
 from pyod_lipocc._random import reproducible_convolutions, torch_generator
+from pyod_lipocc._table import Rows, Table
+from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz import (
     NearestSubspace,
     OrthogonalConv2d,
@@ -31,9 +34,16 @@ from pyod_lipocc.training import History, LinearDecay, ProgressBar, train
 from pyod_lipocc.trimming import inliers, least
 from pyod_lipocc.units import Scaling
 
-__all__ = ["Learned", "continue_learning", "learn", "leaves_rows_out", "training_scores"]
+__all__ = [
+    "Learned",
+    "continue_learning",
+    "learn",
+    "leaves_rows_out",
+    "rise",
+    "scored",
+    "training_scores",
+]
 
-Rows = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 _MANY_WEIGHTS = 2**19  # three layers of 512: below, a second thread costs more than it brings
@@ -49,7 +59,8 @@ class Learned:
     history : History
         Of the last training.
     own : ndarray of int
-        Rows that the network holds, and that it can leave out of their own score.
+        Rows that the network holds, and that it can leave out of their own score; counted among all
+        rows, those that were left out of X too.
     """
 
     distance: SignedDistance
@@ -57,12 +68,12 @@ class Learned:
     own: npt.NDArray[np.intp]
 
 
-def learn(X: Rows, recipe: Recipe, rng: np.random.Generator) -> Learned:
+def learn(X: Rows | Table, recipe: Recipe, rng: np.random.Generator) -> Learned:
     """Learn the signed distance to the support of rows.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    X : ndarray of shape (n, d) or Table
     recipe : Recipe
     rng : numpy.random.Generator
         Draws all that is random.
@@ -86,39 +97,23 @@ def learn(X: Rows, recipe: Recipe, rng: np.random.Generator) -> Learned:
     >>> (learned.distance([[0.0, 0.0], [9.0, 9.0]]) > 0).tolist()
     [True, False]
     """
-    with phase("scaling", total=len(X), verbose=recipe.verbose) as bar:
+    table = Table.of(X)
+    with phase("scaling", total=len(table), verbose=recipe.verbose) as bar:
+        images = recipe.image_shape is not None
         scaling = Scaling.fit(
-            X,
-            standardize=recipe.standardize,
-            alike=recipe.image_shape is not None,
-            progress=bar.update,
+            table, standardize=recipe.standardize, alike=images, progress=bar.update
         )
-        margin = recipe.margin(X, scaling, rng)
-        domain = recipe.domain(X, scaling, margin)
+        margin = recipe.margin(table, scaling, rng)
+        domain = recipe.domain(table, scaling, margin)
     LOGGER.debug("margin %g, domain %r, unit of the scores %g", margin, domain, scaling.unit)
-    seen = _choose(len(X), recipe.n_seen(*X.shape), rng)
-    rows = _to_tensor(X, seen, scaling)
-    start = np.sort(rng.choice(len(rows), size=recipe.n_start(*rows.shape), replace=False))
-
-    def train_on(normal: Tensor) -> Learned:
-        with phase("start", verbose=recipe.verbose), one_thread:
-            network = recipe.network(
-                X.shape[1],
-                torch_generator(rng),
-                rows=rows[start],
-                normal=normal[start],
-                margin=scaling.length_to_network(margin),
-                contamination=recipe.contamination,
-            ).to(recipe.device)
-        distance = SignedDistance(network, scaling, margin * recipe.gain(network), domain)
-        members = normal.nonzero().squeeze(1)
-        history = _train(network, rows, members, _training(distance, recipe), recipe, rng)
-        return Learned(distance, history, seen[start] if leaves_rows_out(network) else seen[:0])
-
-    learned = train_on(_normal(rows, recipe, rng))
-    for _ in range(0 if starts_from_rows(learned.distance.network) else recipe.n_retrimmings):
-        learned = train_on(_normal_by(learned.distance.network, rows, recipe))
-    return learned
+    seen = _choose(len(table), recipe.n_seen(*table.shape), rng)
+    learned: Learned = table.take(
+        seen,
+        scaling.to_network,
+        np.float32,
+        partial(_learn_from, scaling=scaling, margin=margin, domain=domain, recipe=recipe, rng=rng),
+    )
+    return replace(learned, own=table.original(seen[learned.own]))
 
 
 def continue_learning(
@@ -159,7 +154,7 @@ def continue_learning(
         schedule=LinearDecay(rate, rate),
     )
     seen = _choose(len(X), recipe.n_seen(*X.shape), rng)
-    rows = _to_tensor(X, seen, scaling)
+    rows = torch.from_numpy(Table.of(X).take(seen, scaling.to_network, np.float32))
     history = _train(network, rows, torch.arange(len(rows)), training, recipe, rng)
     return Learned(continued, history, seen[:0])
 
@@ -187,18 +182,55 @@ def training_scores(
     scores : ndarray of shape (n,)
     """
     distance, own = learned.distance, learned.own
-    with _threads_for(distance.network):
-        scores = distance.scores(X, verbose=recipe.verbose)
-        if len(own):
-            scores[own] = distance.scores(X[own], leave_own_out=True, verbose=recipe.verbose)
-    if not len(own) and len(held_out):
-        seen = np.delete(np.arange(len(X)), held_out)
+    scores = scored(distance, X, verbose=recipe.verbose)
+    if len(own):
+        scores[own] = scored(distance, X[own], leave_own_out=True, verbose=recipe.verbose)
+    elif len(held_out):
+        seen = np.ones(len(X), dtype=bool)
+        seen[held_out] = False
         level = 1 - recipe.rule.share_of_outliers
-        # Of few rows, this is the quantile that new rows exceed as often as asked on average.
-        unseen = np.quantile(scores[held_out], level, method="weibull")
-        lowered = np.quantile(scores[seen], level)
-        scores[seen] += max(unseen - lowered, 0.0)
+        scores[seen] += rise(scores[held_out], np.quantile(scores[seen], level), level)
     return scores
+
+
+def scored(distance: SignedDistance, X: Rows, **options: Any) -> Floats:
+    """Score training rows, with as many threads as training has.
+
+    Parameters
+    ----------
+    distance : SignedDistance
+    X : ndarray of shape (n, d)
+    **options
+        Of `SignedDistance.scores`.
+
+    Returns
+    -------
+    scores : ndarray of shape (n,)
+    """
+    with _threads_for(distance.network):
+        return distance.scores(X, **options)
+
+
+def rise(held_out: Floats, lowered: float, level: float) -> float:
+    """Return by how much a network scores the rows that it has seen too low.
+
+    Parameters
+    ----------
+    held_out : ndarray of shape (n_held_out,)
+        Scores of rows that the network has not seen.
+    lowered : float
+        Quantile of the scores of rows that the network has seen.
+    level : float
+        Of the quantile.
+
+    Returns
+    -------
+    rise : float
+        At least 0.
+    """
+    # Of few rows, this is the quantile that new rows exceed as often as asked on average.
+    unseen = np.quantile(held_out, level, method="weibull")
+    return max(float(unseen) - lowered, 0.0)
 
 
 def leaves_rows_out(network: nn.Module) -> bool:
@@ -216,17 +248,42 @@ def leaves_rows_out(network: nn.Module) -> bool:
     return any(layer.leave_one_out for layer in layers)
 
 
+def _learn_from(
+    sample: npt.NDArray[np.float32],
+    scaling: Scaling,
+    margin: float,
+    domain: Domain,
+    recipe: Recipe,
+    rng: np.random.Generator,
+) -> Learned:
+    """Learn from rows in the network's units; `own` counts among these."""
+    rows = torch.from_numpy(sample)
+    start = np.sort(rng.choice(len(rows), size=recipe.n_start(*rows.shape), replace=False))
+
+    def train_on(normal: Tensor) -> Learned:
+        with phase("start", verbose=recipe.verbose), one_thread:
+            network = recipe.network(
+                rows.shape[1],
+                torch_generator(rng),
+                rows=rows[start],
+                normal=normal[start],
+                margin=scaling.length_to_network(margin),
+                contamination=recipe.contamination,
+            ).to(recipe.device)
+        distance = SignedDistance(network, scaling, margin * recipe.gain(network), domain)
+        members = normal.nonzero().squeeze(1)
+        history = _train(network, rows, members, _training(distance, recipe), recipe, rng)
+        return Learned(distance, history, start if leaves_rows_out(network) else start[:0])
+
+    learned = train_on(_normal(rows, recipe, rng))
+    for _ in range(0 if starts_from_rows(learned.distance.network) else recipe.n_retrimmings):
+        learned = train_on(_normal_by(learned.distance.network, rows, recipe))
+    return learned
+
+
 def _choose(n: int, size: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
     """Draw sorted indices of rows; draw nothing where all rows are wanted."""
     return np.sort(rng.choice(n, size=size, replace=False)) if size < n else np.arange(n)
-
-
-def _to_tensor(X: Rows, chosen: npt.NDArray[np.intp], scaling: Scaling) -> Tensor:
-    """Bring chosen rows to the network's units, in float32."""
-    rows = torch.empty(len(chosen), X.shape[1], dtype=torch.float32)
-    for batch, filled in zip(chunks(chosen), chunks(rows), strict=True):
-        filled.copy_(torch.from_numpy(scaling.to_network(X[batch])))
-    return rows
 
 
 def _normal(rows: Tensor, recipe: Recipe, rng: np.random.Generator) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,8 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from pyod_lipocc._checks import check_device
-from pyod_lipocc._chunks import chunks
+from pyod_lipocc._moments import extremes
+from pyod_lipocc._table import Rows, Table
 from pyod_lipocc.domains import Ball, Box, Domain
 from pyod_lipocc.lipschitz import (
     GlobalL2NormPool2d,
@@ -62,7 +64,7 @@ __all__ = [
 ]
 
 Builder = Callable[..., torch.nn.Module]
-Rows = npt.NDArray[Any]
+Data = npt.NDArray[Any] | Table
 
 _FEW_IMAGES = 1000
 _RETRIMMINGS = 2
@@ -186,11 +188,12 @@ class Recipe:
         How often a trained network chooses the normal rows for a new one, unless the network starts
         from rows.
     margin : callable
-        ``(X, scaling, rng) -> float``, in the units of the scores, for a distance function.
+        ``(X, scaling, rng) -> float``, in the units of the scores, for a distance function; X is an
+        array or a `Table`.
     gain : callable
         ``(network) -> float``, by which the margin is multiplied.
     domain : callable
-        ``(X, scaling, margin) -> Domain``, in the units of the scores.
+        ``(X, scaling, margin) -> Domain``, in the units of the scores; X as for `margin`.
     network : callable
         ``(n_features, generator, **of_rows) -> torch.nn.Module``, untrained.
     leaves_own_rows_out : bool
@@ -210,9 +213,9 @@ class Recipe:
     image_shape: tuple[int, ...] | None
     contamination: float
     n_retrimmings: int
-    margin: Callable[[Rows, Scaling, np.random.Generator], float]
+    margin: Callable[[Data, Scaling, np.random.Generator], float]
     gain: Callable[[torch.nn.Module], float]
-    domain: Callable[[Rows, Scaling, float], Domain]
+    domain: Callable[[Data, Scaling, float], Domain]
     network: Builder
     leaves_own_rows_out: bool
     rule: ThresholdRule
@@ -313,7 +316,7 @@ def _constant(value: Any) -> Callable[..., Any]:
     return lambda *_: value
 
 
-def _share_of_spacing(share: float, X: Rows, scaling: Scaling, rng: np.random.Generator) -> float:
+def _share_of_spacing(share: float, X: Data, scaling: Scaling, rng: np.random.Generator) -> float:
     """Return a share of the median distance of a row to its nearest other row, as a margin.
 
     Two rows closer than 2 m cannot both be a margin away from a boundary between them, so half the
@@ -321,7 +324,7 @@ def _share_of_spacing(share: float, X: Rows, scaling: Scaling, rng: np.random.Ge
     units of the network.
     """
     rows = rng.choice(len(X), size=min(len(X), _REFERENCES), replace=False)
-    references = scaling.to_network(X[np.sort(rows)])
+    references = Table.of(X).take(np.sort(rows), scaling.to_network, np.float64)
     neighbours = NearestNeighbors(n_neighbors=min(2, len(rows))).fit(references)
     distances = neighbours.kneighbors(references[:: -(-len(rows) // _QUERIES)])[0][:, -1]
     apart = distances[distances > 1e-6]
@@ -355,7 +358,7 @@ def _gain(network: torch.nn.Module) -> float:
 
 
 def _around_the_rows(
-    X: Rows, scaling: Scaling, margin: float, image_shape: Sequence[int] | None
+    X: Data, scaling: Scaling, margin: float, image_shape: Sequence[int] | None
 ) -> Domain:
     """Return a ball around the rows, or the range of the pixels.
 
@@ -363,27 +366,33 @@ def _around_the_rows(
     of the farthest row, plus two margins: the paper's ball of radius 5 around standardised data in
     the plane, for any data.
     """
+    table = Table.of(X)
     if image_shape is not None:
-        low = min(scaling.to_scores(rows).min() for rows in chunks(X))
-        high = max(scaling.to_scores(rows).max() for rows in chunks(X))
-        return Box(low, high).expand(X.shape[1])
-    farthest = max(np.linalg.norm(scaling.to_network(rows), axis=1).max() for rows in chunks(X))
+        # The scaling is the same for all pixels, and increases.
+        low, high = (scaling.to_scores(pixels) for pixels in extremes(table))
+        return Box(low.min(), high.max()).expand(X.shape[1])
+    farthest = table.fold(
+        lambda rows: np.linalg.norm(scaling.to_network(rows), axis=1).max(), np.maximum
+    )
     radius = _RADIUS * scaling.unit * farthest + 2 * margin
     return Ball(radius, 0.0 if scaling.standardized else scaling.location).expand(X.shape[1])
 
 
-def _that_contains(domain: Domain, X: Rows, scaling: Scaling, margin: float) -> Domain:
+def _that_contains(domain: Domain, X: Data, scaling: Scaling, margin: float) -> Domain:
     """Return the domain given, of the width of X; raise ValueError if a row lies outside."""
     expanded = domain.expand(X.shape[1])
-    for rows in chunks(X):
+
+    def count(rows: Rows) -> int:
         points = torch.as_tensor(scaling.to_scores(rows), dtype=torch.float64)
-        outside = int((~expanded.contains(points)).sum())
-        if outside:
-            units = "standardised units" if scaling.standardized else "the units of X"
-            raise ValueError(
-                f"domain must contain the data, got {expanded!r} with {outside} of {len(rows)} "
-                f"rows outside, in {units}: widen it, or use domain='auto'"
-            )
+        return int((~expanded.contains(points)).sum())
+
+    outside = Table.of(X).fold(count, operator.add)
+    if outside:
+        units = "standardised units" if scaling.standardized else "the units of X"
+        raise ValueError(
+            f"domain must contain the data, got {expanded!r} with {outside} of {len(X)} "
+            f"rows outside, in {units}: widen it, or use domain='auto'"
+        )
     return expanded
 
 

@@ -20,6 +20,7 @@ from pyod_lipocc._chunks import chunks
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._progress import phase
 from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
+from pyod_lipocc._weigh import fingerprint, n_bytes
 from pyod_lipocc.certificates import Certificate
 from pyod_lipocc.counterfactuals import Counterfactuals, counterfactual
 from pyod_lipocc.domains import Domain
@@ -394,6 +395,14 @@ class SignedDistance:
     def __getstate__(self) -> dict[str, Any]:
         # A pickle must open where no GPU is.
         return self.to_values() | {"network": copy.deepcopy(self.network).cpu().eval()}
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + n_bytes(vars(self))
+
+    def __dask_tokenize__(self) -> str:
+        values = self.to_values()
+        state = _state(self.network)
+        return fingerprint(type(self), values if state is None else values | {"network": state})
 
     def _probe(self) -> Floats:
         location, scale = self.scaling.location, self.scaling.scale

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any, get_args
 
@@ -21,7 +22,8 @@ Floats = npt.NDArray[np.float64]
 
 _SHARE_UNDER_A_THRESHOLD_OBJECT = 0.1  # PyOD's default contamination
 _FEWEST_TO_HOLD_OUT, _FEWEST_IMAGES = 1000, 100
-_MOST_HELD_OUT = 1000
+_MOST_HELD_OUT, _MOST_CALIBRATED = 1000, 100_000
+_LONGEST_PERMUTATION = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class ThresholdRule:
         """Choose the rows that are not trained on, for a threshold that new rows will respect.
 
         ======================================= ===================================================
-        "conformal"                             a quarter of the rows, or as many as `alpha` needs
+        "conformal"                             a quarter of the rows (100,000 at most), or as many
+                                                as `alpha` needs
         a network that leaves own rows out      none
         from 1,000 rows on                      a twentieth, at most 1,000
         100 to 999 images                       a tenth
@@ -104,12 +107,12 @@ class ThresholdRule:
                     f"alpha={self.alpha!r} needs at least {least + 1} rows for "
                     f"threshold='conformal', {least} of them to calibrate it, got {n}"
                 )
-            return rng.permutation(n)[: max(least, n // 4)]
+            return _draw(n, max(least, min(n // 4, _MOST_CALIBRATED)), rng)
         fewest = _FEWEST_IMAGES if of_images else _FEWEST_TO_HOLD_OUT
         if leaves_own_rows_out or n < fewest:
             return np.empty(0, dtype=np.intp)
         share = 20 if n >= _FEWEST_TO_HOLD_OUT else 10
-        return rng.permutation(n)[: min(n // share, _MOST_HELD_OUT)]
+        return _draw(n, min(n // share, _MOST_HELD_OUT), rng)
 
     def label(
         self, scores: Floats, calibration_scores: Floats, distance: SignedDistance
@@ -139,15 +142,40 @@ class ThresholdRule:
             self.contamination.fit(scores.copy())
             labels = self.contamination.labels_
             return _threshold_of_object(self.contamination.thresh_, scores, labels), labels
-        if self.threshold == "contamination":
-            value = float(np.percentile(scores, 100 * (1 - self.contamination)))
-        elif self.threshold == "boundary":
-            value = 0.0
-        elif self.threshold == "conformal":
-            value = self._conformal(calibration_scores, distance)
-        else:
-            value = float(self.threshold)
+        value = self.value(partial(np.percentile, scores), calibration_scores, distance)
         return value, (scores > value).astype(int)
+
+    def value(
+        self,
+        percentile: Callable[[float], float],
+        calibration_scores: Floats,
+        distance: SignedDistance,
+    ) -> float:
+        """Return the threshold, unless a threshold object finds it.
+
+        Parameters
+        ----------
+        percentile : callable
+            Maps a number from 0 to 100 to the percentile of the training scores.
+        calibration_scores, distance
+            As of `label`.
+
+        Returns
+        -------
+        threshold : float
+
+        Raises
+        ------
+        ValueError
+            If too few rows were held out for `alpha`.
+        """
+        if self.threshold == "contamination":
+            return float(percentile(100 * (1 - self.contamination)))
+        if self.threshold == "boundary":
+            return 0.0
+        if self.threshold == "conformal":
+            return self._conformal(calibration_scores, distance)
+        return float(self.threshold)
 
     def _conformal(self, calibration_scores: Floats, distance: SignedDistance) -> float:
         found, least = len(calibration_scores), minimum_calibration(self.alpha)
@@ -163,6 +191,13 @@ class ThresholdRule:
             radius=self.attack_radius,
             lipschitz_constant=distance.lipschitz_constant if self.attack_radius else 1.0,
         )
+
+
+def _draw(n: int, size: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Draw indices of rows in memory that n does not bound."""
+    if n <= _LONGEST_PERMUTATION:  # so that draws are those of earlier versions
+        return rng.permutation(n)[:size]
+    return rng.choice(n, size=size, replace=False)
 
 
 def _threshold_of_object(threshold: Any, scores: Floats, labels: npt.NDArray[np.int_]) -> float:

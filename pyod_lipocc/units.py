@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.preprocessing import StandardScaler
 
-from pyod_lipocc._chunks import chunks
+from pyod_lipocc._moments import extremes, moments
 from pyod_lipocc._progress import unwatched
+from pyod_lipocc._table import Table
 from pyod_lipocc.domains import Domain
 
 __all__ = ["Scaling"]
@@ -53,17 +53,19 @@ class Scaling:
     @classmethod
     def fit(
         cls,
-        X: npt.NDArray[Any],
+        X: npt.NDArray[Any] | Table,
         *,
         standardize: bool,
         alike: bool = False,
         progress: Callable[[int], object] = unwatched,
     ) -> Scaling:
-        """Measure location and scale in one pass over X.
+        """Measure location and scale in three passes over X.
+
+        The order of the rows, and how they come in blocks, does not change a bit.
 
         Parameters
         ----------
-        X : ndarray of shape (n, d)
+        X : ndarray of shape (n, d) or Table
         standardize : bool
             True: one scale for each feature; 1 where a feature is constant. False: the root mean
             square deviation over all features.
@@ -82,23 +84,17 @@ class Scaling:
         ValueError
             If the variance of X overflows float64.
         """
-        scaler = StandardScaler()
-        with np.errstate(over="ignore", invalid="ignore"):
-            for rows in chunks(X):
-                values = np.asarray(rows, dtype=np.float64, order="C")
-                scaler.partial_fit(values.reshape(-1, 1) if alike else values)
-                progress(len(rows))
-        variance = scaler.var_
-        if not np.isfinite(variance).all():
+        table = Table.of(X)
+        location, deviation = moments(table, alike=alike, progress=progress)
+        if not np.isfinite(deviation).all():
             raise ValueError(
                 "X must have a variance that float64 can hold, got values of magnitude "
-                f"{max(np.abs(rows).max() for rows in chunks(X)):.3g}"
+                f"{np.abs(extremes(table)).max():.3g}"
             )
-        location = np.broadcast_to(scaler.mean_, X.shape[1:]).copy()
+        location = np.broadcast_to(location, table.shape[1:]).copy()
         if standardize:
-            return cls(location, np.broadcast_to(scaler.scale_, X.shape[1:]).copy(), 1.0, True)
-        # StandardScaler sets the scale of a deviation that is mere rounding to 1.
-        deviation = np.sqrt(variance) * (np.sqrt(variance) == scaler.scale_)
+            scale = np.where(deviation > 0, deviation, 1.0)
+            return cls(location, np.broadcast_to(scale, table.shape[1:]).copy(), 1.0, True)
         unit = float(np.linalg.norm(deviation / np.sqrt(len(deviation)))) or 1.0
         return cls(location, np.full_like(location, unit), unit, False)
 

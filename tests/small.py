@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 
 import numpy as np
 
 from pyod_lipocc import LipOCC
+from pyod_lipocc._table import Table
 from pyod_lipocc.lipschitz import dense
+
+NONE = np.empty(0, dtype=int)
 
 
 def small(**parameters):
@@ -29,3 +32,23 @@ def assert_untouched(detector, before):
     names, answers = fitted_state(detector)
     assert names == before[0]
     np.testing.assert_array_equal(answers, before[1])
+
+
+class InBlocks(Table):
+    """Rows in blocks of any lengths."""
+
+    def __init__(self, blocks, left_out=NONE):
+        super().__init__(sum(map(len, blocks)), blocks[0].shape[1], left_out)
+        self.blocks = blocks
+
+    def without(self, rows):
+        return type(self)(self.blocks, np.sort(rows))
+
+    def fold(self, measure, merge, progress=None):
+        starts = np.cumsum([0, *map(len, self.blocks)])
+        left = (self._left_in(rows, n) for rows, n in zip(self.blocks, starts, strict=False))
+        return reduce(merge, (measure(rows) for rows in left if len(rows)))
+
+    def take(self, chosen, convert, dtype, use=lambda rows: rows):
+        rows = np.concatenate(self.blocks)[self.original(chosen)]
+        return use(convert(rows).astype(dtype))

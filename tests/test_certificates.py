@@ -394,7 +394,7 @@ class TestTheEdgeOfTheBall:
             network=network, max_iter=5, standardize=False, novelty=True, random_state=0
         ).fit(X)
         found = 0
-        for size in (1e4, 1e8, 1e12):
+        for size in (1e4, 1e6, 1e8, 1e12):
             for pair in self.crossings(detector, size, rng):
                 labels = detector.predict(pair)
                 if labels[0] != labels[1]:

@@ -18,6 +18,7 @@ MODULES = {
     "attacks": "nes_l2 pgd_l2",
     "callbacks": "Callback EarlyStopping ProgressBar TensorBoard WeightAveraging",
     "certificates": "Certificate certified_radius",
+    "dask": "LipOCC",
     "conformal": "conformal_p_values conformal_threshold minimum_calibration",
     "counterfactuals": "Counterfactuals counterfactual",
     "datasets": """
@@ -29,7 +30,9 @@ MODULES = {
     "domains": "Ball Box Domain",
     "explanations": "explain",
     "export": "to_onnx",
-    "learning": "Learned continue_learning learn leaves_rows_out training_scores",
+    "learning": """
+        Learned continue_learning learn leaves_rows_out rise scored training_scores
+    """,
     "lipschitz": """
         FullSort GaussianBlur GlobalL2NormPool2d GroupSort2 InvertibleDownsampling2d
         L2NormPool2d Maximum Mean Minimum NearestSubspace OrthogonalConv2d
@@ -102,7 +105,7 @@ METHODS = {
     *("fit", "partial_fit", "fit_predict", "set_threshold", "save", "load", "to_torch", "to_onnx"),
     *("decision_function", "signed_distance", "certified_radius", "sample", "counterfactual"),
     *("explain", "predict", "predict_proba", "predict_confidence", "predict_with_rejection"),
-    *("compute_rejection_stats", "get_params", "set_params", "report"),
+    *("compute_rejection_stats", "get_params", "set_params", "report", "for_scoring"),
 }
 
 FITTED = {

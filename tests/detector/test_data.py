@@ -224,3 +224,21 @@ def test_images_are_rows():
     detector = small(image_shape=(4, 4)).fit(cloud(50, 16))
     assert detector.decision_scores_.shape == (50,)
     assert small(image_shape=(1, 4, 4)).fit(cloud(50, 16)).decision_scores_.shape == (50,)
+
+
+@pytest.mark.parametrize(
+    ("module", "way"),
+    [
+        ("dask.array.core", r"pyod_lipocc\.dask\.LipOCC"),
+        ("dask.dataframe.dask_expr._collection", r"pyod_lipocc\.dask\.LipOCC"),
+        ("pyspark.sql.classic.dataframe", "mapInPandas"),
+        ("polars.lazyframe.frame", "collect"),
+        ("ray.data.dataset", "map_batches"),
+    ],
+)
+def test_rows_that_are_not_in_memory_are_refused_with_the_way(module, way):
+    rows = type("Rows", (), {"__module__": module})()
+    detector = small().fit(cloud())
+    for method in (small().fit, detector.partial_fit, detector.decision_function, detector.explain):
+        with pytest.raises(TypeError, match=rf"X must be in memory, got {module}\.Rows.*{way}"):
+            method(rows)

@@ -107,17 +107,38 @@ MUTATIONS = [
         "contracts/test_known_layers.py",
     ),
     Mutation(
+        "no order of the rows changes a bit of the scaling",
+        "_moments.py",
+        "multiples = (rest + shift) - shift",
+        "multiples = rest",
+        "test_moments.py",
+    ),
+    Mutation(
+        "no block changes a bit of a training score",
+        "dask/_training_scores.py",
+        "table.aligned()",
+        "table",
+        "dask/test_detector.py",
+    ),
+    Mutation(
+        "the digits of a selection are counted under what is known",
+        "dask/_selection.py",
+        "digits[beginnings == beginning]",
+        "digits[beginnings >= beginning]",
+        "dask/test_selection.py",
+    ),
+    Mutation(
         "training scores are raised by held-out rows",
         "learning.py",
-        "scores[seen] += max(unseen - lowered, 0.0)",
-        "pass",
+        "return max(float(unseen) - lowered, 0.0)",
+        "return 0.0",
         "detector/test_training.py",
     ),
     Mutation(
         "training rows are left out of their own score",
         "learning.py",
-        "        if len(own):\n",
-        "        if False:\n",
+        "    if len(own):\n",
+        "    if False:\n",
         "detector/test_novelty.py",
     ),
     Mutation(
@@ -137,8 +158,8 @@ MUTATIONS = [
     Mutation(
         "ties count in PyOD's confidence",
         "_confidence.py",
-        'side="right"',
-        'side="left"',
+        """steps, left=0)""",
+        """steps, left=0) - np.isin(scores, self.values)""",
         "detector/test_pyod_contract.py",
     ),
     Mutation(
@@ -312,8 +333,8 @@ MUTATIONS = [
     Mutation(
         "pixels have one location and one scale",
         "learning.py",
-        "alike=recipe.image_shape is not None",
-        "alike=False",
+        "images = recipe.image_shape is not None",
+        "images = False",
         "negatives/test_images.py",
     ),
     Mutation(
