@@ -31,8 +31,8 @@ __all__ = ["LipOCC"]
 class LipOCC(local.LipOCC):
     """`pyod_lipocc.LipOCC` for dask arrays and dataframes, on one machine or on a cluster.
 
-    The parameters are those of `pyod_lipocc.LipOCC`. `fit` reads the partitions about six times and
-    trains in one task: persist a collection that is dear to compute and fits into the cluster.
+    The parameters are those of `pyod_lipocc.LipOCC`. `fit` reads the partitions about eight times,
+    and trains in one task: persist a collection that is dear to compute and fits into the cluster.
     The methods that take rows answer lazily for dask collections, with the chunks or the index of
     X, and at once for rows in memory. All work is in graphs: what a lost worker held is computed
     again. Without a client of `distributed`, the same graphs run in the threads of this process.

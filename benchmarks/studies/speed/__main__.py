@@ -16,6 +16,7 @@ from benchmarks import RESULTS
 from benchmarks.benchmark_utils.measure import limited_threads
 from benchmarks.studies.speed import (
     detectors,
+    distributed,
     memory,
     operators,
     scaling,
@@ -32,6 +33,7 @@ QUESTIONS = {
     "scaling": scaling.QUESTION,
     "memory": memory.QUESTION,
     "operators": operators.QUESTION,
+    "distributed": distributed.QUESTION,
 }
 HEADER = """\
 # Speed
@@ -57,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sections", nargs="+", default=[*QUESTIONS], choices=QUESTIONS)
     parser.add_argument("--repeats", type=int, default=7, help="rounds")
     parser.add_argument("--budget", type=float, default=120.0, help="seconds, a competitor's fit")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="of the largest Parquet files")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see the studies run")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder")
     effort = parser.parse_args(argv, namespace=Effort())

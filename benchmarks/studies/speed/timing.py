@@ -26,12 +26,15 @@ class Effort(argparse.Namespace):
         Timings of each contestant.
     budget : float
         Seconds that a fit of a competitor may take.
+    rows : int
+        Of the largest Parquet files.
     quick : bool
         Tiny sizes and few steps: the figures mean nothing, the scripts are seen to run.
     """
 
     repeats: int
     budget: float
+    rows: int
     quick: bool
 
     @property
