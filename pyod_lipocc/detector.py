@@ -532,8 +532,8 @@ class LipOCC(BaseDetector):
         Returns
         -------
         confidence : ndarray of shape (n,)
-            In [0, 1]. Of more than 10,001 training scores, 10,001 that are evenly spaced in rank are
-            known, and the ranks between these are interpolated.
+            In [0, 1]. Of more than 10,001 training scores, 10,001 of evenly spaced ranks are known,
+            and the ranks between these are interpolated.
 
         References
         ----------
