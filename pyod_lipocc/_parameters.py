@@ -43,6 +43,7 @@ NetworkName = Literal[
 ThresholdName = Literal["contamination", "boundary", "conformal"]
 OptimizerName = Literal["adam", "rmsprop"]
 
+_GROUPS = [torch.distributed.ProcessGroup] if torch.distributed.is_available() else []
 _AUTO = StrOptions({"auto"})
 _POSITIVE = Interval(Real, 0, None, closed="neither")
 _COUNT = Interval(Integral, 0, None, closed="left")
@@ -70,6 +71,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "n_warmup_steps": [_COUNT],
     "callbacks": [tuple, list, None],
     "device": [str, torch.device, None],
+    "process_group": [*_GROUPS, None],
     "random_state": [_COUNT, np.random.RandomState, np.random.Generator, None],
     "verbose": ["verbose"],
 }

@@ -85,6 +85,10 @@ class Table(abc.ABC):
         The function `use` is called where the rows are. Its result comes back.
         """
 
+    def here(self, rows: Indices) -> Indices:
+        """Return those of all rows that this process holds, as it counts them."""
+        return rows
+
     def original(self, rows: Indices) -> Indices:
         """Return the indices, among all rows, of rows that are left."""
         before = self._left_out - np.arange(len(self._left_out))

@@ -35,9 +35,8 @@ from pyod_lipocc._parameters import (
     is_missing,
 )
 from pyod_lipocc._pyod import BaseDetector
-from pyod_lipocc._random import RandomState, local_generator
+from pyod_lipocc._random import RandomState, local_generator, numpy_generator
 from pyod_lipocc._rows import check_rows
-from pyod_lipocc._table import Table
 from pyod_lipocc._weigh import fingerprint, n_bytes
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.learning import Learned, continue_learning, learn, leaves_rows_out, training_scores
@@ -53,6 +52,7 @@ from pyod_lipocc.units import Scaling
 __all__ = ["LipOCC"]
 
 
+_OF_A_RANK = ("callbacks", "device", "process_group", "random_state", "verbose")
 _RULES = {"contamination": "contamination", "alpha": "conformal", "attack_radius": "conformal"}
 OF_TRAINING_ROWS = ("decision_scores_", "labels_")
 """Fitted attributes that a detector for scoring lacks."""
@@ -74,6 +74,14 @@ def _missing(name: str, value: Any) -> str:
     if name not in CONSTRAINTS:
         raise ValueError(f"{name} cannot be saved, got {value!r}: a subclass must save it itself")
     return f"{NOT_SAVED}{type(value).__qualname__}"
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value that ranks can compare; of an object, its kind."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    plain = isinstance(value, (Real, str, tuple, list, type(None)))
+    return value if plain else type(value).__qualname__
 
 
 class LipOCC(BaseDetector):
@@ -163,6 +171,10 @@ class LipOCC(BaseDetector):
         Watch the training and may stop it; copied at each fit.
     device : str, torch.device or None, default=None
         Where to train and score. None: the CPU.
+    process_group : torch.distributed.ProcessGroup or None, default=None
+        Processes that fit one detector together, each with rows of its own: see `distributed`.
+        None: the default group where torch.distributed is initialised, else this process alone.
+        Files and pickles leave it out.
     random_state : int, RandomState, Generator or None, default=None
         Used in `fit` only. An int gives the same bits at each fit on the same machine; with
         convolutions or from 2^19 weights on, with the same number of torch's threads.
@@ -293,6 +305,7 @@ class LipOCC(BaseDetector):
         n_warmup_steps: int = 0,
         callbacks: Sequence[Callback] | None = None,
         device: str | torch.device | None = None,
+        process_group: Any = None,
         random_state: RandomState = None,
         verbose: int = 0,
     ) -> None:
@@ -317,8 +330,17 @@ class LipOCC(BaseDetector):
         self.n_warmup_steps = n_warmup_steps
         self.callbacks = callbacks
         self.device = device
+        self.process_group = process_group
         self.random_state = random_state
         self.verbose = verbose
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"process_group": None}  # nothing can copy a group
+
+    def __sklearn_clone__(self) -> Self:
+        clone = super(LipOCC, copy.copy(self)).__sklearn_clone__()
+        clone.process_group = self.process_group
+        return clone
 
     @isolated()
     def fit(self, X: npt.ArrayLike, y: Any = None) -> Self:
@@ -339,12 +361,15 @@ class LipOCC(BaseDetector):
         ValueError, TypeError
             If a parameter or X is not as documented. The object is then as it was before, as it is
             when fit is interrupted.
+        RuntimeError
+            If a rank of the process group is lost, or has other weights.
         """
         started = time.perf_counter()
         rows, recipe, columns = self._prepare(X, reset=True)
-        with local_generator(self.random_state) as rng:
-            held_out = recipe.hold_out(len(rows), recipe.leaves_own_rows_out, rng)
-            learned = learn(Table.of(rows).without(held_out), recipe, rng)
+        table = recipe.ranks.table(rows)
+        with local_generator(recipe.ranks.first(numpy_generator(self.random_state))) as rng:
+            held_out = recipe.hold_out(len(table), recipe.leaves_own_rows_out, rng)
+            learned = learn(table.without(held_out), recipe, rng)
         return self._adopt(learned, recipe, rows, held_out, columns, started, reset=True)
 
     @isolated()
@@ -372,10 +397,11 @@ class LipOCC(BaseDetector):
             return self.fit(X)
         started = time.perf_counter()
         rows, recipe, columns = self._prepare(X, reset=False)
-        with local_generator(self.random_state) as rng:
+        table = recipe.ranks.table(rows)
+        with local_generator(recipe.ranks.first(numpy_generator(self.random_state))) as rng:
             leaves_out = leaves_rows_out(self.distance_.network)
-            held_out = recipe.hold_out(len(rows), leaves_out, rng)
-            seen = np.delete(rows, held_out, axis=0)
+            held_out = recipe.hold_out(len(table), leaves_out, rng)
+            seen = np.delete(rows, table.here(held_out), axis=0)
             learned = continue_learning(self.distance_, seen, recipe, rng)
         learned = replace(learned, history=self.history_ + learned.history)
         return self._adopt(learned, recipe, rows, held_out, columns, started, reset=False)
@@ -910,7 +936,7 @@ class LipOCC(BaseDetector):
             "parameters": {
                 name: value if persistence.is_plain(value) else _missing(name, value)
                 for name, value in parameters.items()
-                if name != "device"
+                if name not in ("device", "process_group")
             },
         }
         persistence.save(path, type(self).__name__, values, self.distance_.scores_as)
@@ -1070,13 +1096,19 @@ class LipOCC(BaseDetector):
         parameters = self.get_params(deep=False)
         needed = {name: value for name, value in parameters.items() if reset or name != "network"}
         check_parameters(needed, type(self).__name__)
+        recipe = Recipe.of(parameters)
         described = copy.copy(self)
-        rows = self._read(described, X, reset=reset)
-        if self.image_shape is not None:
-            check_image_shape(self.image_shape, rows.shape[1])
+        with recipe.ranks.together():
+            rows = self._read(described, X, reset=reset)
+            if self.image_shape is not None:
+                check_image_shape(self.image_shape, rows.shape[1])
         names = ("n_features_in_", "feature_names_in_")
         columns = {name: vars(described)[name] for name in names if name in vars(described)}
-        return rows, Recipe.of(parameters), columns
+        known = parameters | columns | {"fitted": not reset}
+        recipe.ranks.check_equal(
+            {name: _comparable(value) for name, value in known.items() if name not in _OF_A_RANK}
+        )
+        return rows, recipe, columns
 
     def _adopt(
         self,

@@ -75,6 +75,7 @@ def learn(X: Rows | Table, recipe: Recipe, rng: np.random.Generator) -> Learned:
     ----------
     X : ndarray of shape (n, d) or Table
     recipe : Recipe
+        With ranks, each learns from its own rows: see `distributed`.
     rng : numpy.random.Generator
         Draws all that is random.
 
@@ -141,16 +142,16 @@ def continue_learning(
     FloatingPointError
         If training diverges.
     """
-    scaling, domain = distance.scaling, distance.domain
-    for batch in chunks(X):
-        domain = domain.enclose(torch.from_numpy(scaling.to_scores(batch)))
+    scaling, ranks = distance.scaling, recipe.ranks
+    ranks.check_rows(len(X))
+    domain = ranks.in_turn(partial(_enclose, X=X, scaling=scaling), distance.domain)
     network = copy.deepcopy(distance.network).to(recipe.device)
     continued = replace(distance, network=network, domain=domain)
     training = _training(continued, recipe)
     rate = training.schedule(0.0)
     training = replace(
         training,
-        max_iter=math.ceil(len(X) / training.batch_size),
+        max_iter=math.ceil(sum(ranks.gather(len(X))) / (ranks.size * training.batch_size)),
         schedule=LinearDecay(rate, rate),
     )
     seen = _choose(len(X), recipe.n_seen(*X.shape), rng)
@@ -180,13 +181,16 @@ def training_scores(
     Returns
     -------
     scores : ndarray of shape (n,)
+        Of the rows of all ranks.
     """
-    distance, own = learned.distance, learned.own
+    distance, ranks = learned.distance, recipe.ranks
+    own = ranks.table(X).here(learned.own)
     scores = scored(distance, X, verbose=recipe.verbose)
     if len(own):
         scores[own] = scored(distance, X[own], leave_own_out=True, verbose=recipe.verbose)
-    elif len(held_out):
-        seen = np.ones(len(X), dtype=bool)
+    scores = ranks.concatenate(scores)
+    if not len(learned.own) and len(held_out):
+        seen = np.ones(len(scores), dtype=bool)
         seen[held_out] = False
         level = 1 - recipe.rule.share_of_outliers
         scores[seen] += rise(scores[held_out], np.quantile(scores[seen], level), level)
@@ -257,28 +261,39 @@ def _learn_from(
     rng: np.random.Generator,
 ) -> Learned:
     """Learn from rows in the network's units; `own` counts among these."""
+    ranks = recipe.ranks
+    ranks.check_rows(len(sample))
     rows = torch.from_numpy(sample)
     start = np.sort(rng.choice(len(rows), size=recipe.n_start(*rows.shape), replace=False))
 
     def train_on(normal: Tensor) -> Learned:
         with phase("start", verbose=recipe.verbose), one_thread:
-            network = recipe.network(
+            built = recipe.network(
                 rows.shape[1],
                 torch_generator(rng),
                 rows=rows[start],
                 normal=normal[start],
                 margin=scaling.length_to_network(margin),
                 contamination=recipe.contamination,
-            ).to(recipe.device)
+            )
+        network = ranks.first(built).to(recipe.device)
         distance = SignedDistance(network, scaling, margin * recipe.gain(network), domain)
         members = normal.nonzero().squeeze(1)
         history = _train(network, rows, members, _training(distance, recipe), recipe, rng)
-        return Learned(distance, history, start if leaves_rows_out(network) else start[:0])
+        own = ranks.first(start) if leaves_rows_out(network) else start[:0]
+        return Learned(distance, history, own)
 
     learned = train_on(_normal(rows, recipe, rng))
     for _ in range(0 if starts_from_rows(learned.distance.network) else recipe.n_retrimmings):
         learned = train_on(_normal_by(learned.distance.network, rows, recipe))
     return learned
+
+
+def _enclose(domain: Domain, X: Rows, scaling: Scaling) -> Domain:
+    """Grow a domain until it contains the rows."""
+    for batch in chunks(X):
+        domain = domain.enclose(torch.from_numpy(scaling.to_scores(batch)))
+    return domain
 
 
 def _choose(n: int, size: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
@@ -352,7 +367,8 @@ def _train(
     device = recipe.device
     network.float().train()
     optimizer = recipe.optimizer(parameter_groups(network))
-    generator = torch_generator(rng, device)
+    ranks = recipe.ranks
+    generator = torch_generator(ranks.spawn(rng), device)
     callbacks = [copy.copy(callback) for callback in recipe.callbacks]
     arguments = dict(vars(training))
     batch_size = arguments.pop("batch_size")
@@ -364,6 +380,7 @@ def _train(
             optimizer=optimizer,
             callbacks=[*callbacks, *([ProgressBar()] if recipe.verbose else [])],
             generator=generator,
+            ranks=ranks,
             **arguments,
         )
         if not all(weight.isfinite().all() for weight in network.parameters()):
@@ -373,6 +390,7 @@ def _train(
             )
         network.zero_grad(set_to_none=True)
         polish(network.double().eval())
+        ranks.share(network)
     LOGGER.debug("%d steps, loss %g, of %r", len(history), history.loss[-1], network)
     return history
 

@@ -19,6 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 from pyod_lipocc._checks import check_device
 from pyod_lipocc._moments import extremes
 from pyod_lipocc._table import Rows, Table
+from pyod_lipocc.distributed import Ranks
 from pyod_lipocc.domains import Ball, Box, Domain
 from pyod_lipocc.lipschitz import (
     GlobalL2NormPool2d,
@@ -206,7 +207,10 @@ class Recipe:
         As given, for messages.
     callbacks : tuple of Callback
     device : torch.device
+    ranks : Ranks
+        Processes that learn together.
     verbose : int
+        0 on all ranks but the first.
     """
 
     standardize: bool
@@ -224,6 +228,7 @@ class Recipe:
     learning_rate: Any
     callbacks: tuple[Callback, ...]
     device: torch.device
+    ranks: Ranks
     verbose: int
 
     @classmethod
@@ -242,7 +247,7 @@ class Recipe:
         Raises
         ------
         ValueError
-            If torch cannot use the device here.
+            If torch cannot use the device here, or the process group not the device.
 
         Examples
         --------
@@ -255,6 +260,8 @@ class Recipe:
         shape = None if p["image_shape"] is None else tuple(p["image_shape"])
         optimizer, rule = p["optimizer"], ThresholdRule.of(p)
         contamination = 0.0 if p["novelty"] else rule.share_of_outliers
+        device = check_device(p["device"])
+        ranks = Ranks.of(p["process_group"], device)
         return cls(
             standardize=p["standardize"],
             image_shape=shape,
@@ -278,8 +285,9 @@ class Recipe:
             optimizer=OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer,
             learning_rate=p["learning_rate"],
             callbacks=tuple(p["callbacks"] or ()),
-            device=check_device(p["device"]),
-            verbose=p["verbose"],
+            device=device,
+            ranks=ranks,
+            verbose=0 if ranks.rank else p["verbose"],
         )
 
     def hold_out(
@@ -290,9 +298,14 @@ class Recipe:
         return self.rule.hold_out(n, leaves_rows_out, rng, of_images=of_images)
 
     def n_seen(self, n: int, d: int) -> int:
-        """Return how many of n rows of width d training sees: memory and time are bounded."""
+        """Return how many of n rows of width d training sees.
+
+        Memory and time of each rank are bounded.
+        """
         most = max(_TRAINING_NUMBERS // d, 1)
-        return min(n, most, _TRIMMED_ROWS) if self.contamination else min(n, most)
+        if self.contamination:
+            most = min(most, _TRIMMED_ROWS)
+        return min(n, self.ranks.size * most)
 
     def n_start(self, n: int, d: int) -> int:
         """Return how many of n rows of width d a network may start from.

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc.callbacks import Callback, EarlyStopping, ProgressBar, WeightAveraging
+from pyod_lipocc.distributed import ALONE, Ranks
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz import frozen
 from pyod_lipocc.losses import Loss
 from pyod_lipocc.negatives import Proposal, uniform
 from pyod_lipocc.sampler import Sampler, newton_raphson
+from pyod_lipocc.stiefel.gradients import formed_gradients
 from pyod_lipocc.stiefel.optimizers import tangent_gradients
 
 __all__ = [
@@ -35,7 +37,8 @@ Schedule = Callable[[float], float]
 """Maps the progress of training, in [0, 1), to the learning rate."""
 
 _BLOCK = 1024  # steps
-_WRAPPERS = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
+_STEPS_BETWEEN_CHECKS = 100  # of the weights, on several ranks
+_WRAPPERS = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule")
 
 
 @dataclass(frozen=True)
@@ -138,12 +141,14 @@ class _Records:
 
 def check_unwrapped(network: nn.Module) -> None:
     """Raise ValueError if a module of the network wraps it for training on several devices."""
-    wrapped = [type(m).__name__ for m in network.modules() if type(m).__name__ in _WRAPPERS]
+    names = (kind.__name__ for module in network.modules() for kind in type(module).__mro__)
+    wrapped = [name for name in names if name in _WRAPPERS]
     if wrapped:
         raise ValueError(
             f"network must be a plain module, got one wrapped in {wrapped[0]}, which does not see "
             "the gradients that the optimisers on the Stiefel manifold form: the copies of the "
-            "network would drift apart. Pass network.module"
+            "network would drift apart. Pass network.module, the network without the wrapper: a "
+            "process group averages its gradients"
         )
 
 
@@ -154,6 +159,7 @@ def _gradient_step(
     loss: Loss,
     margin: float,
     optimizer: torch.optim.Optimizer,
+    ranks: Ranks,
 ) -> Tensor:
     """Take one step of the optimiser on data x and negatives z; return the record of `History`."""
     n = len(x)
@@ -165,24 +171,34 @@ def _gradient_step(
         total = loss(on_data).mean() + loss(-on_negatives).mean()
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
-        optimizer.step()
-    with torch.no_grad():
         assert points.grad is not None
         assert f.grad is not None
         # The chain rule gives dL/dz = dL/df grad f: the gradient of f needs no second pass.
         norms = torch.linalg.vector_norm(points.grad[n:], dim=1) / f.grad[n:].abs()
-        return torch.stack(
-            (
-                total.detach(),
-                torch.relu(margin - on_data).mean() + torch.relu(margin + on_negatives).mean(),
-                on_data.mean() - on_negatives.mean(),
-                on_data.mean(),
-                on_negatives.mean(),
-                (on_data > 0).to(f).mean(),
-                (on_negatives > 0).to(f).mean(),
-                norms.nanmean(),
-            )
+        record = _record(total, on_data, on_negatives, norms, margin)
+        weights = (weight for group in optimizer.param_groups for weight in group["params"])
+        ranks.average([*formed_gradients(weights), record])
+        optimizer.step()
+    return record
+
+
+@torch.no_grad()
+def _record(
+    total: Tensor, on_data: Tensor, on_negatives: Tensor, norms: Tensor, margin: float
+) -> Tensor:
+    """Return the figures of a step, in the order of the attributes of `History`."""
+    return torch.stack(
+        (
+            total.detach(),
+            torch.relu(margin - on_data).mean() + torch.relu(margin + on_negatives).mean(),
+            on_data.mean() - on_negatives.mean(),
+            on_data.mean(),
+            on_negatives.mean(),
+            (on_data > 0).to(norms).mean(),
+            (on_negatives > 0).to(norms).mean(),
+            norms.nanmean(),
         )
+    )
 
 
 @isolated()
@@ -202,6 +218,7 @@ def train(
     sampler: Sampler = newton_raphson,
     callbacks: Sequence[Callback] = (),
     generator: torch.Generator,
+    ranks: Ranks = ALONE,
 ) -> History:
     """Train a network by the paper's Algorithm 2, in place.
 
@@ -239,6 +256,9 @@ def train(
     callbacks : sequence of Callback, default=()
     generator : torch.Generator
         Draws the negatives, on the domain's device.
+    ranks : Ranks, default=ALONE
+        Processes that train equal copies of the network, each on batches of its own: see
+        `distributed`.
 
     Returns
     -------
@@ -248,6 +268,8 @@ def train(
     ------
     ValueError
         If the network is wrapped for training on several devices.
+    RuntimeError
+        If a rank is lost, or the weights of the ranks differ.
 
     Examples
     --------
@@ -275,7 +297,10 @@ def train(
         for callback in callbacks:
             callback.begin(max_iter, network)
             ending.callback(callback.end)
+        watched = ranks.any(callbacks)
         for iteration, x in zip(range(max_iter), batches, strict=False):
+            if iteration % _STEPS_BETWEEN_CHECKS == 0:
+                ranks.check_weights(network)
             with frozen(network):
                 z = sampler(
                     network,
@@ -288,11 +313,11 @@ def train(
             rate = schedule(iteration / max_iter)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            record = _gradient_step(network, x, z, loss, margin, optimizer)
+            record = _gradient_step(network, x, z, loss, margin, optimizer, ranks)
             records.append(record)
-            if callbacks:
+            if watched:
                 metrics = dict(zip(_FIGURES, record, strict=True))
                 stops = [callback.step(iteration + 1, metrics) for callback in callbacks]
-                if any(stops):
+                if ranks.any(any(stops)):
                     break
     return records.history()

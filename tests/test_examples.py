@@ -17,6 +17,7 @@ QUICK = {
     "novelty_detection.py",
     "report.py",
     "sklearn_pipeline.py",
+    "train_on_ranks.py",
 }
 GALLERY = sorted(path.name for path in EXAMPLES.glob("plot_*.py"))
 RUN_BY_MAKE = {"demo.py"}

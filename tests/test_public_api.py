@@ -27,6 +27,7 @@ MODULES = {
         load_toy toy_signed_distance
     """,
     "detector": "LipOCC",
+    "distributed": "ALONE Ranks",
     "domains": "Ball Box Domain",
     "explanations": "explain",
     "export": "to_onnx",
@@ -97,6 +98,7 @@ PARAMETERS = {
     "n_warmup_steps": 0,
     "callbacks": None,
     "device": None,
+    "process_group": None,
     "random_state": None,
     "verbose": 0,
 }

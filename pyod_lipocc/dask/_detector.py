@@ -273,7 +273,7 @@ class LipOCC(local.LipOCC):
 
     def __getstate__(self) -> Any:
         # Tasks of a cluster mean nothing to who opens the pickle.
-        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
+        state: dict[str, Any] = super().__getstate__()
         return {name: value for name, value in state.items() if name not in local.OF_TRAINING_ROWS}
 
     def _answer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyod_lipocc.stiefel._manifold import is_square, project_tangent, without_normal
 
-__all__ = ["COORDINATES", "gradient_by_coordinates", "linear"]
+__all__ = ["COORDINATES", "formed_gradients", "gradient_by_coordinates", "linear"]
 
 
 def _twice_skew(inner: Tensor) -> Tensor:
@@ -116,3 +116,20 @@ def gradient_by_coordinates(weight: Tensor) -> Tensor | None:
         return formed
     brought = _to_coordinates(weight, weight.grad)
     return brought if formed is None else brought.add_(formed)
+
+
+def formed_gradients(weights: Iterable[Tensor]) -> list[Tensor]:
+    """Return all gradients that backward passes have formed: by weights, and by coordinates.
+
+    Parameters
+    ----------
+    weights : iterable of Tensor
+
+    Returns
+    -------
+    gradients : list of Tensor
+        A change of them changes the step of an optimiser over the weights.
+    """
+    coordinates = COORDINATES.get()
+    leaves = [leaf for weight in weights for leaf in (weight, coordinates.get(weight))]
+    return [leaf.grad for leaf in leaves if leaf is not None and leaf.grad is not None]

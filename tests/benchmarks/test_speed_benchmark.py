@@ -10,7 +10,7 @@ from benchmarks.studies.speed import __main__ as speed
 from benchmarks.studies.speed import scaling, timing, training_step
 
 
-# memory starts processes, detectors fits a hundred epochs: both are for the full run
+# memory and ranks start processes, detectors fits a hundred epochs: all are for the full run
 def test_sections_are_on_one_page_and_earlier_answers_stay(tmp_path):
     command = ["--quick", "--repeats", "1", "--output", str(tmp_path), "--sections"]
     asked = ["training_step", "scoring", "scaling", "operators"]

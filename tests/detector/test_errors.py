@@ -65,6 +65,7 @@ REFUSED = {
     "n_warmup_steps": [-1, "auto", *NOT_A_COUNT],
     "callbacks": ["bar", 3, [3], [print], {}, [Callback]],
     "device": ["gpu", "", "meta", 3, torch.device("meta")],
+    "process_group": ["gloo", 2, [0, 1]],
     "random_state": [-1, 1.5, "seed", [0], True, np.random],
     "verbose": [-1, 1.5, "yes", None],
 }

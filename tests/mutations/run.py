@@ -30,6 +30,34 @@ class Mutation(NamedTuple):
 
 MUTATIONS = [
     Mutation(
+        "the mean over ranks",
+        "distributed.py",
+        "flat.div_(self.size)",
+        "flat",
+        "test_distributed.py",
+    ),
+    Mutation(
+        "the negatives of each rank's own",
+        "distributed.py",
+        "(self.first(int(rng.integers(2**63))), self.rank)",
+        "(self.first(int(rng.integers(2**63))), 0)",
+        "test_distributed.py",
+    ),
+    Mutation(
+        "the checksum of the weights of the ranks",
+        "training.py",
+        "            if iteration % _STEPS_BETWEEN_CHECKS == 0:",
+        "            if False:",
+        "test_distributed.py",
+    ),
+    Mutation(
+        "the threshold over the rows of all ranks",
+        "learning.py",
+        "    scores = ranks.concatenate(scores)",
+        "    scores = ranks.first(scores)",
+        "test_distributed.py",
+    ),
+    Mutation(
         "the rounding term of certified radii",
         "certificates.py",
         "2 * self.error(X)",

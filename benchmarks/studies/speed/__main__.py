@@ -19,6 +19,7 @@ from benchmarks.studies.speed import (
     distributed,
     memory,
     operators,
+    ranks,
     scaling,
     scoring,
     training_step,
@@ -34,6 +35,7 @@ QUESTIONS = {
     "memory": memory.QUESTION,
     "operators": operators.QUESTION,
     "distributed": distributed.QUESTION,
+    "ranks": ranks.QUESTION,
 }
 HEADER = """\
 # Speed

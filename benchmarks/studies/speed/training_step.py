@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from benchmarks.report.tables import markdown
 from benchmarks.studies.speed.question import Question, Rows
 from benchmarks.studies.speed.timing import Effort, interleaved, ratio, span
+from pyod_lipocc.distributed import ALONE, Ranks
 from pyod_lipocc.domains import Ball, Box, Domain
 from pyod_lipocc.lipschitz import (
     FullSort,
@@ -143,7 +144,9 @@ class Contest:
         plain, cached = rebuilt(network, TORCHLIP), rebuilt(network, TORCHLIP)
         return engines | {"torchlip": self.by_hand(plain), "torchlip, cached": self.cached(cached)}
 
-    def trained(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+    def trained(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE
+    ) -> Callable[[], object]:
         """Train by this package's Algorithm 2, history included."""
         return lambda: train(
             network,
@@ -156,6 +159,7 @@ class Contest:
             max_iter=self.case.steps,
             n_newton_steps=self.case.n_newton_steps,
             generator=self.generator,
+            ranks=ranks,
         )
 
     def by_hand(self, network: nn.Module) -> Callable[[], None]:
