@@ -386,6 +386,27 @@ MUTATIONS = [
         "network.double().eval()",
         "detector/test_training.py",
     ),
+    Mutation(
+        "names are text on the page of a report",
+        "report/__init__.py",
+        "autoescape=True",
+        "autoescape=False",
+        "report/test_report.py",
+    ),
+    Mutation(
+        "radii on the page of a report are rounded downwards",
+        "report/_facts.py",
+        "number(r, 3, ROUND_FLOOR)",
+        "number(r, 3, ROUND_CEILING)",
+        "report/test_report.py",
+    ),
+    Mutation(
+        "a report takes no new rows for training rows",
+        "report/_facts.py",
+        "np.minimum(*differences) <= tolerance",
+        "np.minimum(*differences) <= np.inf",
+        "report/test_report.py",
+    ),
 ]
 
 
