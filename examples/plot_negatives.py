@@ -11,7 +11,18 @@ from matplotlib import pyplot as plt
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.datasets import load_digits_one_class, load_toy
-from pyod_lipocc.negatives import Erase, LocalNoise, Overlay, Rotate, Warp, shuffled_marginals
+from pyod_lipocc.domains import Box
+from pyod_lipocc.negatives import (
+    CutPaste,
+    Erase,
+    ImageAugmentation,
+    LocalNoise,
+    Overlay,
+    PatchShuffle,
+    Rotate,
+    Warp,
+    shuffled_marginals,
+)
 from pyod_lipocc.negatives import uniform as uniform_negatives
 from pyod_lipocc.plotting import plot_contours, plot_images
 from pyod_lipocc.sampler import newton_raphson
@@ -45,17 +56,23 @@ for ax, (name, propose) in zip(axes, proposals.items(), strict=True):
 plt.show()
 
 # %%
-# Images: edits that leave the strokes and break the digit.
+# Images: edits that leave the strokes and break the digit. The default has an equal share of each.
 data = load_digits_one_class(3)
-images = torch.from_numpy(data.X_train[:10])
-box = LipOCC(image_shape=data.image_shape, max_iter=1, standardize=False, random_state=0)
-box = box.fit(data.X_train).domain_.to(torch.float32, "cpu")
-edits = {"warped": Warp, "rotated": Rotate, "erased": Erase, "overlaid": Overlay}
-figure, axes = plt.subplots(5, 1, figsize=(7, 4.6), layout="constrained")
-plot_images(images, data.image_shape, n_columns=10, limits=(0, 1), ax=axes[0])
+shape, images = data.image_shape, torch.from_numpy(data.X_train[:10])
+box = Box(0.0, 1.0).expand(images.shape[1]).to(images.dtype)
+edits = {
+    "turned or flipped": ImageAugmentation(shape, mixing=(1.0, 1.0)),
+    "pasted": CutPaste(shape),
+    "shuffled": PatchShuffle(shape, grid=4),
+    "warped": Warp(shape),
+    "rotated": Rotate(shape),
+    "erased": Erase(shape),
+    "overlaid": Overlay(shape),
+}
+figure, axes = plt.subplots(len(edits) + 1, 1, figsize=(7, 7.4), layout="constrained")
+plot_images(images, shape, n_columns=10, limits=(0, 1), ax=axes[0])
 axes[0].set_title("training images", fontsize=9)
 for ax, (name, edit) in zip(axes[1:], edits.items(), strict=True):
-    edited = edit(data.image_shape)(images, box, generator)
-    plot_images(edited, data.image_shape, n_columns=10, limits=(0, 1), ax=ax)
+    plot_images(edit(images, box, generator), shape, n_columns=10, limits=(0, 1), ax=ax)
     ax.set_title(name, fontsize=9)
 plt.show()
