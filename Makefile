@@ -27,7 +27,8 @@ lint: $(READY)
 # Without network; `make docs TAGS="-t online"` links to the pages of other projects.
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going $(TAGS) docs docs/_build/html
+	$(BIN)/python -m sphinx --fresh-env --write-all --fail-on-warning --keep-going $(TAGS) \
+		docs docs/_build/html
 	$(BIN)/python docs/check_links.py docs/_build/html
 	$(BIN)/python -m pytest -q docs
 

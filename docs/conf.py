@@ -40,6 +40,7 @@ intersphinx_mapping = {
 exclude_patterns = ["_build", "benchmarks/[!r]*", "benchmarks/README.md"]
 templates_path = ["_templates"]
 default_role = "obj"
+highlight_language = "text"
 html_math_renderer = "mathml"
 
 toc_object_entries_show_parents = "hide"
@@ -83,6 +84,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"pyod_lipocc {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_sidebars = {page: [] for page in ("get_started", "faq", "changelog", "contributing")}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
