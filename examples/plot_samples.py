@@ -11,11 +11,10 @@ from matplotlib import pyplot as plt
 
 from pyod_lipocc import LipOCC
 from pyod_lipocc.datasets import load_digits_one_class
-from pyod_lipocc.domains import Box
 from pyod_lipocc.plotting import plot_images
 
 # %%
-# Ten samples of two digits, uncurated. ``domain=Box(0.0, 1.0)`` starts from noise of valid pixels.
+# Ten samples of two digits, uncurated.
 figure, axes = plt.subplots(2, 1, figsize=(7, 1.9), layout="constrained")
 for digit, ax in zip((0, 3), axes, strict=True):
     data = load_digits_one_class(digit)
@@ -24,7 +23,6 @@ for digit, ax in zip((0, 3), axes, strict=True):
         network="nearest-subspace",
         standardize=False,
         image_shape=data.image_shape,
-        domain=Box(0.0, 1.0),
         random_state=0,
     ).fit(data.X_train)
     samples = detector.sample(10, random_state=0)
