@@ -5,6 +5,8 @@ digits, inside the range of the pixels. It follows the gradient of the score whe
 queries the score of IForest. The ROC AUC under attack is an upper bound of that under the worst
 attack; a certified ROC AUC is a lower bound.
 
+A finished pair of a detector and a digit is kept under ``benchmarks/outputs/under-attack``.
+
     python -m benchmarks.studies.under_attack
     python -m benchmarks.studies.under_attack --data digits --digits 0 --images 20 --output attack
 """
@@ -12,7 +14,8 @@ attack; a certified ROC AUC is a lower bound.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -29,11 +32,11 @@ from pyod.models.ocsvm import OCSVM
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from benchmarks import RESULTS
+from benchmarks import OUTPUTS, RESULTS
 from benchmarks.benchmark_utils.lipocc import DIGEST
 from benchmarks.benchmark_utils.measure import limited_threads
 from benchmarks.report.tables import markdown
-from benchmarks.studies import ONE_CLASS
+from benchmarks.studies import ONE_CLASS, save_arrays
 from pyod_lipocc import LipOCC
 from pyod_lipocc.attacks import nes_l2, pgd_l2
 from pyod_lipocc.datasets import OneClassDataset
@@ -139,20 +142,25 @@ def attacked(target: Target, X: NDArray, y: NDArray, radius: float, n_steps: int
     return roc_auc_score(y, target.detector.decision_function(X))
 
 
-def curves(data: OneClassDataset, n: int, n_steps: int) -> Iterator[tuple[str, list[float]]]:
-    """Yield names and ROC AUCs at the radii: under attack, then certified where anything is."""
-    X, y = choose(data, n)
-    for name, fit in TARGETS.items():
-        target = fit(data)
+def curves(name: str, digit: int, options: argparse.Namespace) -> dict[str, NDArray]:
+    """Return ROC AUCs at the radii: under attack, and certified where anything is."""
+    path = options.cache / options.data / f"{name}-{digit}.npz"
+    key = json.dumps([DIGEST, options.images, options.steps])
+    if not path.exists() or str(np.load(path)["key"]) != key:
+        data = ONE_CLASS[options.data](digit)
+        X, y = choose(data, options.images)
+        target = TARGETS[name](data)
         scores = target.detector.decision_function(X)
-        reached = [attacked(target, X, y, radius / 255, n_steps) for radius in RADII[1:]]
-        yield f"{name}, attacked", [roc_auc_score(y, scores), *reached]
+        reached = [attacked(target, X, y, radius / 255, options.steps) for radius in RADII[1:]]
+        found = {"attacked": [roc_auc_score(y, scores), *reached]}
         if np.isfinite(constant := target.lipschitz_constant):
-            proven = certified_roc_auc_score(
-                y, scores, np.array(RADII) / 255, lipschitz_constant=constant
+            radii = np.array(RADII) / 255
+            found["certified"] = certified_roc_auc_score(
+                y, scores, radii, lipschitz_constant=constant
             )
-            yield f"{name}, certified", list(proven)
+        save_arrays(path, key=key, **found)
         print(data.name, name, flush=True)
+    return {kind: values for kind, values in np.load(path).items() if kind != "key"}
 
 
 def draw(means: dict[str, NDArray]) -> Figure:
@@ -192,16 +200,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", choices=ONE_CLASS, default="mnist")
     parser.add_argument("--digits", nargs="+", type=int, default=[3, 8])
+    parser.add_argument("--detectors", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--images", type=int, default=100, help="of the class, and of the others")
-    parser.add_argument("--steps", type=int, default=20, help="of an attack")
+    parser.add_argument("--steps", type=int, default=10, help="of an attack")
+    parser.add_argument("--cache", type=Path, default=OUTPUTS / "under-attack", help="a folder")
     parser.add_argument("--output", type=Path, default=RESULTS, help="a folder")
     options = parser.parse_args(argv)
     with limited_threads(1):
-        found = [
-            dict(curves(ONE_CLASS[options.data](digit), options.images, options.steps))
-            for digit in options.digits
-        ]
-    means = {name: np.mean([of_digit[name] for of_digit in found], axis=0) for name in found[0]}
+        found = {
+            name: [curves(name, digit, options) for digit in options.digits]
+            for name in options.detectors
+        }
+    means = {
+        f"{name}, {kind}": np.mean([of_digit[kind] for of_digit in digits], axis=0)
+        for name, digits in found.items()
+        for kind in digits[0]
+    }
     header = ["detector", "no attack", *(f"{radius}/255" for radius in RADII[1:])]
     rows = [[name, *(f"{100 * value:.1f}" for value in values)] for name, values in means.items()]
     options.output.mkdir(parents=True, exist_ok=True)

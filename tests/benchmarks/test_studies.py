@@ -66,7 +66,7 @@ def test_balanced_accuracy_is_the_best_mean_of_both_recalls():
 
 def test_no_attack_goes_below_what_is_certified(tmp_path):
     small = ["--data", "digits", "--digits", "0", "--images", "5", "--steps", "1"]
-    under_attack.main([*small, "--output", str(tmp_path)])
+    under_attack.main([*small, "--cache", str(tmp_path), "--output", str(tmp_path)])
     page = (tmp_path / "under-attack.md").read_text(encoding="utf-8")
     rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line[:2] == "| "]
     values = {name: [float(cell) for cell in cells] for name, *cells in rows[2:]}
