@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -181,21 +183,22 @@ def draw(means: dict[str, NDArray]) -> Figure:
 PAGE = """\
 # Under attack
 
-Made by `python -m benchmarks.studies.under_attack`. Code: pyod_lipocc {digest}.
+Made by `{command}`. Code: pyod_lipocc {digest}.
 
 Every detector has its defaults and is trained on one digit; {n} test images of that digit and {n}
 of the others are attacked. Each attack moves an image by an l2 distance, inside [0, 1] pixels: up
 in score if it is of the digit, down if not. Attacks follow gradients for {n_steps} steps;
-IForest, which has none, is queried {queries:,} times an image. ROC AUC in percent, means over the
-digits {digits}. Under attack it is an upper bound: a better attack may be found. The certified
-figures are lower bounds: no attack can be better.
+IForest, which has none, is queried {queries:,} times an image. ROC AUC in percent, mean of the
+digits: {digits}. Under attack it is an upper bound: a better attack may be found. The certified
+figures are lower bounds: no attack can be better. DeepSVDD standardises each pixel: its attack
+moves those that hardly vary.
 
 {table}
 ![ROC AUC against the size of the attack](under-attack.png)
 """
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     """Attack, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", choices=ONE_CLASS, default="mnist")
@@ -221,6 +224,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     draw(means).savefig(options.output / "under-attack.png", dpi=100, metadata={"Software": None})
     text = PAGE.format(
+        command=shlex.join(["python", "-m", "benchmarks.studies.under_attack", *argv]),
         digest=DIGEST,
         n=options.images,
         n_steps=options.steps,
@@ -233,4 +237,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
