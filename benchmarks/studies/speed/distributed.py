@@ -24,7 +24,7 @@ MIB = 2**20
 FEATURES = 20
 QUICK_ROWS = 2_000
 PARTITIONS = 40
-IMPORTS = 600 * MIB  # that a worker takes before it reads a row
+IMPORTS = 1024 * MIB  # that a worker takes before it reads a row
 WORKERS = (1, 2)
 
 
