@@ -57,3 +57,6 @@ ax.scatter(odd["amount"], odd["items"], s=80, facecolors="none", edgecolors="red
 ax.set(xlabel="amount", ylabel="items", title="label 1 is circled")
 figure.colorbar(points, label="score")
 plt.show()
+
+# %%
+# ``detector.report("report.html", prepared.transform(table))`` writes one page about these rows.
