@@ -67,7 +67,7 @@ PROTOCOLS = (
         "mnist-contaminated.yml",
         {
             "mnist-contaminated-5": "Train on one class of the 60,000 images, with 5 % images of "
-            "the other nine among them; rank the 10,000 test images. Three draws of the others. "
+            "the other nine among them; rank the 10,000 test images. "
             "The share of all rows above a threshold says nothing here: nine tenths of the test "
             "images are of other digits.",
             "mnist-contaminated-10": "The same with 10 %.",

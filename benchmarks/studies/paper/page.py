@@ -36,7 +36,7 @@ PAPER = {
 PAPER_ACCURACY = (97.26, 99.21, 88.67, 87.50, 91.80, 87.50, 96.48, 91.40, 80.85, 93.35)
 # runs of `make benchmark` by their labels in the table
 BENCHMARK = {
-    "default, five seeds": "LipOCC",
+    "default, several seeds": "LipOCC",
     "DeepSVDD": "DeepSVDD",
     "OCSVM": "OCSVM",
     "IForest": "IForest",
@@ -238,7 +238,8 @@ matrices, which shrinks the signal. Orthogonal convolutions lose less of it.
 
 Algorithm 1 from uniform noise to the level 2 m, T = 64, eta = 1: the first {n_samples} samples of
 each network and digit, not selected. The default starts from the images, and its samples look like
-them. The others start from nothing, and the digit appears in noise.
+them. The dense and the norm-preserving network start from nothing, and the digit appears in noise.
+Networks that pool show little of it.
 
 ![Samples of each network and digit](reproduction-samples.png)
 
