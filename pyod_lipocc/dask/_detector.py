@@ -215,6 +215,26 @@ class LipOCC(local.LipOCC):
         """
         return self._answer("predict_confidence", X)
 
+    def predict_with_rejection(self, X: Any, *args: Any, **options: Any) -> Any:
+        """Label rows in memory, or reject labels of low confidence.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        *args, **options
+            As of `pyod_lipocc.LipOCC.predict_with_rejection`.
+
+        Returns
+        -------
+        labels : ndarray of int of shape (n,)
+
+        Raises
+        ------
+        TypeError
+            If X is a dask collection.
+        """
+        return self.to_local().predict_with_rejection(X, *args, **options)
+
     def certified_radius(self, X: Any, *, units: Literal["input", "scaled"] = "input") -> Any:
         """Return the l2 radius around each row in which `predict` cannot change; lazily.
 

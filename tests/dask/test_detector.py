@@ -124,6 +124,15 @@ class TestLazyMethods:
             ):
                 np.testing.assert_allclose(found, expected, rtol=1e-9)
 
+    def test_what_is_not_lazy_says_so(self, detector):
+        for method in (partial(detector.predict_with_rejection, c_r=0.1), detector.counterfactual):
+            with pytest.raises(TypeError, match="in memory"):
+                method(array(X, UNEQUAL))
+        labels = detector.predict_with_rejection(X[:9], c_r=0.1)
+        np.testing.assert_array_equal(
+            labels, detector.to_local().predict_with_rejection(X[:9], c_r=0.1)
+        )
+
     def test_the_model_is_in_the_graph_once(self, detector):
         def size(n_blocks):
             lazy = detector.decision_function(da.zeros((n_blocks * 10, 3), chunks=(10, 3)))
