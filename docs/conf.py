@@ -121,6 +121,16 @@ def within_the_package(
     return python.resolve_xref(env, node["refdoc"], app.builder, "obj", target, node, text)
 
 
+def link_pages_of_results(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Turn links from page to page into those of Sphinx: MyST does not look behind a symlink."""
+    if docname.startswith("benchmarks/"):
+        source[0] = re.sub(
+            r"\[([^\]]*)\]\(([\w/.-]+)\.md\)",
+            lambda link: f"{{doc}}`{link[1].replace('`', '')} <{link[2]}>`",
+            source[0],
+        )
+
+
 def skip_metadata_requests(
     app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
 ) -> bool | None:
@@ -132,4 +142,5 @@ def setup(app: Sphinx) -> None:
     """Register the formulas, the names and what is left out."""
     app.add_html_math_renderer("mathml", (write_inline, None), (write_display, None))
     app.connect("autodoc-skip-member", skip_metadata_requests)
+    app.connect("source-read", link_pages_of_results)
     app.connect("missing-reference", within_the_package)
