@@ -163,7 +163,7 @@ def test_new_images_of_a_class_are_called_outliers_as_often_as_asked():
     for digit in range(10):
         # The writers of the set come one after another.
         X = np.random.default_rng(0).permutation(digits.data[digits.target == digit] / 16.0)
-        detector = LipOCC(novelty=True, image_shape=(8, 8), max_iter=100, random_state=digit)
+        detector = LipOCC(novelty=True, image_shape=(8, 8), max_iter=40, random_state=digit)
         alarms.append(detector.fit(X[:120]).predict(X[120:]).mean())
         assert len(detector.calibration_scores_) == 12
     # A threshold that rests on 12 images has an error of its own: .09 for each digit.
@@ -175,6 +175,7 @@ def test_training_against_edits_teaches():
     digits = load_digits()
     X, y = digits.data / 16.0, digits.target
     seen, others = X[y == 3][:120], X[y != 3]
-    detector = LipOCC(novelty=True, image_shape=(8, 8), network="dense", random_state=0).fit(seen)
+    images = {"novelty": True, "image_shape": (8, 8)}
+    detector = LipOCC(network="dense", max_iter=300, random_state=0, **images).fit(seen)
     normal = detector.decision_function(X[y == 3][120:])
     assert np.mean(normal[:, None] < detector.decision_function(others)) > 0.95
