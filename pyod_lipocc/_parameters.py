@@ -32,6 +32,7 @@ __all__ = [
 AutoName = Literal["auto"]
 NetworkName = Literal[
     "auto",
+    "clusters",
     "nearest-subspace",
     "inscribed-balls",
     "dense",

@@ -115,7 +115,7 @@ class LipOCC(BaseDetector):
     novelty : bool, default=False
         True: the training rows are clean, and all of them shape the support. False, PyOD's
         convention: the rows that look most like outliers, twice the share `contamination`, lose
-        their say (see `trimming.inliers`). Of larger sets 65,536 rows, drawn at random, are
+        their say (see `trimming.inliers`). Of larger sets 16,384 rows, drawn at random, are
         searched and trained on.
     network : str, torch.nn.Module or callable, default="auto"
         f. "nearest-subspace" starts from the rows: see `starts.nearest_subspace`.

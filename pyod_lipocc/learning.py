@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,7 @@ from pyod_lipocc._chunks import chunks
 from pyod_lipocc._isolation import one_thread
 from pyod_lipocc._progress import LOGGER, phase
 from pyod_lipocc._random import reproducible_convolutions, torch_generator
-from pyod_lipocc._table import Rows, Table
+from pyod_lipocc._table import Indices, Rows, Table
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz import (
     NearestSubspace,
@@ -61,11 +61,17 @@ class Learned:
     own : ndarray of int
         Rows that the network holds, and that it can leave out of their own score; counted among all
         rows, those that were left out of X too.
+    folded : ndarray of int
+        Rows that starts from other rows have scored, counted as `own` is.
+    lowered : ndarray of shape (n_folded,)
+        How much lower the start scores these rows than a start that has not seen them.
     """
 
     distance: SignedDistance
     history: History
-    own: npt.NDArray[np.intp]
+    own: Indices
+    folded: Indices
+    lowered: Floats
 
 
 def learn(X: Rows | Table, recipe: Recipe, rng: np.random.Generator) -> Learned:
@@ -114,7 +120,8 @@ def learn(X: Rows | Table, recipe: Recipe, rng: np.random.Generator) -> Learned:
         np.float32,
         partial(_learn_from, scaling=scaling, margin=margin, domain=domain, recipe=recipe, rng=rng),
     )
-    return replace(learned, own=table.original(seen[learned.own]))
+    own, folded = (table.original(seen[rows]) for rows in (learned.own, learned.folded))
+    return replace(learned, own=own, folded=folded)
 
 
 def continue_learning(
@@ -157,7 +164,7 @@ def continue_learning(
     seen = _choose(len(X), recipe.n_seen(*X.shape), rng)
     rows = torch.from_numpy(Table.of(X).take(seen, scaling.to_network, np.float32))
     history = _train(network, rows, torch.arange(len(rows)), training, recipe, rng)
-    return Learned(continued, history, seen[:0])
+    return Learned(continued, history, seen[:0], seen[:0], np.empty(0))
 
 
 def training_scores(
@@ -166,15 +173,15 @@ def training_scores(
     """Score the training rows as if they were new.
 
     The network leaves the rows that it holds out of their own scores. A network that cannot do so
-    scores the rows that it has seen too low: the percentile of the rows that were held out of
-    training says by how much.
+    scores the rows that it has seen too low. By how much, of few rows starts from parts of them
+    say, for each row; of many rows, the percentile of those that were held out of training.
 
     Parameters
     ----------
     learned : Learned
     recipe : Recipe
     X : ndarray of shape (n, d)
-        All rows, `learned.own` among them.
+        All rows: those that `learn` has seen and those held out.
     held_out : ndarray of int
         Rows that `learn` has not seen.
 
@@ -189,7 +196,8 @@ def training_scores(
     if len(own):
         scores[own] = scored(distance, X[own], leave_own_out=True, verbose=recipe.verbose)
     scores = ranks.concatenate(scores)
-    if not len(learned.own) and len(held_out):
+    scores[learned.folded] += learned.lowered
+    if not len(learned.own) and not len(learned.folded) and len(held_out):
         seen = np.ones(len(scores), dtype=bool)
         seen[held_out] = False
         level = 1 - recipe.rule.share_of_outliers
@@ -260,28 +268,36 @@ def _learn_from(
     recipe: Recipe,
     rng: np.random.Generator,
 ) -> Learned:
-    """Learn from rows in the network's units; `own` counts among these."""
+    """Learn from rows in the network's units; `own` and `folded` count among these."""
     ranks = recipe.ranks
     ranks.check_rows(len(sample))
     rows = torch.from_numpy(sample)
     start = np.sort(rng.choice(len(rows), size=recipe.n_start(*rows.shape), replace=False))
 
+    def started_from(chosen: Indices, normal: Tensor) -> nn.Module:
+        return recipe.network(
+            rows.shape[1],
+            torch_generator(rng),
+            rows=rows[chosen],
+            normal=normal[chosen],
+            margin=scaling.length_to_network(margin),
+            contamination=recipe.contamination,
+        )
+
     def train_on(normal: Tensor) -> Learned:
+        folded, lowered = start[:0], np.empty(0)
         with phase("start", verbose=recipe.verbose), one_thread:
-            built = recipe.network(
-                rows.shape[1],
-                torch_generator(rng),
-                rows=rows[start],
-                normal=normal[start],
-                margin=scaling.length_to_network(margin),
-                contamination=recipe.contamination,
-            )
+            built = started_from(start, normal)
+            if n_folds := recipe.n_folds(len(start)):
+                folds = np.array_split(rng.permutation(start), n_folds)
+                lowered = _lowered(built, rows, folds, partial(started_from, normal=normal))
+                folded, lowered = start, scaling.unit * lowered[start]
         network = ranks.first(built).to(recipe.device)
         distance = SignedDistance(network, scaling, margin * recipe.gain(network), domain)
         members = normal.nonzero().squeeze(1)
         history = _train(network, rows, members, _training(distance, recipe), recipe, rng)
-        own = ranks.first(start) if leaves_rows_out(network) else start[:0]
-        return Learned(distance, history, own)
+        own = start if leaves_rows_out(network) else start[:0]
+        return Learned(distance, history, *ranks.first((own, folded, lowered)))
 
     learned = train_on(_normal(rows, recipe, rng))
     for _ in range(0 if starts_from_rows(learned.distance.network) else recipe.n_retrimmings):
@@ -294,6 +310,22 @@ def _enclose(domain: Domain, X: Rows, scaling: Scaling) -> Domain:
     for batch in chunks(X):
         domain = domain.enclose(torch.from_numpy(scaling.to_scores(batch)))
     return domain
+
+
+def _lowered(
+    network: nn.Module,
+    rows: Tensor,
+    folds: list[Indices],
+    started_from: Callable[[Indices], nn.Module],
+) -> Floats:
+    """Return how much lower a start scores its rows than starts from the other folds do."""
+    lowered = np.empty(len(rows))
+    with torch.no_grad():
+        for fold in folds:
+            others = np.setdiff1d(np.concatenate(folds), fold)
+            gained = network.eval()(rows[fold]) - started_from(others).eval()(rows[fold])
+            lowered[fold] = gained.flatten().numpy()
+    return lowered
 
 
 def _choose(n: int, size: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:

@@ -24,6 +24,7 @@ from pyod_lipocc.domains import Ball, Box, Domain
 from pyod_lipocc.lipschitz import (
     GlobalL2NormPool2d,
     L2NormPool2d,
+    NearestBox,
     NearestSubspace,
     ReshapedConv2d,
     ScaledAvgPool2d,
@@ -48,7 +49,7 @@ from pyod_lipocc.negatives import (
     uniform,
 )
 from pyod_lipocc.sampler import Sampler, newton_raphson
-from pyod_lipocc.starts import inscribed_balls, nearest_subspace
+from pyod_lipocc.starts import clusters, inscribed_balls, nearest_subspace
 from pyod_lipocc.stiefel import StiefelAdam, StiefelRMSprop
 from pyod_lipocc.thresholds import ThresholdRule
 from pyod_lipocc.training import Callback, LinearDecay, Schedule, check_unwrapped
@@ -70,6 +71,7 @@ Data = npt.NDArray[Any] | Table
 _FEW_IMAGES = 1000
 _RETRIMMINGS = 2
 _SHORT_GRADIENTS = 0.6
+_FEW_FEATURES, _FILLING, _COPIES = 3, 500, 0.05  # of rows that fill a shape
 
 
 def automatic(
@@ -86,11 +88,15 @@ def automatic(
 
     ============================================ ==========================
     images, contaminated or fewer than 1,000     `lipschitz.dense`
-    other data                                   `starts.nearest_subspace`
+    other images                                 `starts.nearest_subspace`
+    from 500 clean rows, 3 features at most      `starts.inscribed_balls`
+    other tables                                 `starts.clusters`
     ============================================ ==========================
 
     Few images leave no subspaces to find, and nearest images are poor neighbours. An outlier among
-    the images would have a subspace of its own.
+    the images would have a subspace of its own. Inscribed balls need rows that fill a shape: tables
+    in which more than a twentieth of the rows are copies of others, as those of discrete features
+    are, have clusters.
 
     Parameters
     ----------
@@ -104,19 +110,24 @@ def automatic(
     """
     if image_shape is not None and (contamination or len(rows) < _FEW_IMAGES):
         return dense(n_features, generator=generator)
-    return nearest_subspace(
-        n_features,
-        rows=rows,
-        normal=normal,
-        margin=margin,
-        contamination=contamination,
-        image_shape=image_shape,
-        generator=generator,
-    )
+    of_rows: dict[str, Any] = {"rows": rows, "margin": margin, "generator": generator}
+    if image_shape is not None:
+        return nearest_subspace(n_features, normal=normal, image_shape=image_shape, **of_rows)
+    if not contamination and _fill_a_shape(rows):
+        return inscribed_balls(n_features, **of_rows)
+    return clusters(n_features, normal=normal, contamination=contamination, **of_rows)
+
+
+def _fill_a_shape(rows: torch.Tensor) -> bool:
+    """Tell whether rows may be samples of a shape of the plane or of space."""
+    n, d = rows.shape
+    enough = n >= _FILLING and d <= _FEW_FEATURES
+    return enough and len(torch.unique(rows, dim=0)) >= (1 - _COPIES) * n
 
 
 NETWORKS: dict[str, Builder] = {
     "auto": automatic,
+    "clusters": clusters,
     "dense": dense,
     "conv": conv,
     "conv-paper": partial(conv, width=128, convolution=ReshapedConv2d),
@@ -141,7 +152,8 @@ _BEYOND = 2.0  # negative images beyond the pixels, in ranges of the pixels
 _STEP_OF_IMAGES = (0.0, 1.6)  # range of eta
 _SHORTEST_SIDE = 4  # of images that can be bent and cut
 _TRAINING_NUMBERS = 2**25  # float32 numbers held for training
-_TRIMMED_ROWS = 2**16  # rows searched for outliers: each is compared with thousands
+_TRIMMED_ROWS = 2**14  # rows searched for outliers: each is compared with thousands
+_FOLDS, _FEW_ROWS = 5, 2000  # of which each is scored by a start from the other folds
 _START_OF_TABLES, _START_OF_IMAGES = 4096, 8192  # rows that a network may start from
 _START_OF_CLEAN_TABLES, _START_NUMBERS = 16384, 2**17
 
@@ -199,6 +211,8 @@ class Recipe:
         ``(n_features, generator, **of_rows) -> torch.nn.Module``, untrained.
     leaves_own_rows_out : bool
         Whether the network can leave a training row out of the score of that row.
+    repeats_its_start : bool
+        Whether the network may start anew from a part of few rows, to score the others.
     rule : ThresholdRule
     training : callable
         ``(network, margin, domain) -> Training``, in the units of the network.
@@ -222,6 +236,7 @@ class Recipe:
     domain: Callable[[Data, Scaling, float], Domain]
     network: Builder
     leaves_own_rows_out: bool
+    repeats_its_start: bool
     rule: ThresholdRule
     training: Callable[[torch.nn.Module, float, Domain], Training]
     optimizer: Callable[..., torch.optim.Optimizer]
@@ -280,6 +295,7 @@ class Recipe:
             ),
             network=partial(build, p["network"], image_shape=p["image_shape"]),
             leaves_own_rows_out=_leaves_own_rows_out(p["network"], shape),
+            repeats_its_start=_repeats_its_start(p["network"], shape),
             rule=rule,
             training=partial(_training, p),
             optimizer=OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer,
@@ -295,7 +311,12 @@ class Recipe:
     ) -> npt.NDArray[np.intp]:
         """Choose the rows that are not trained on: see `thresholds.ThresholdRule.hold_out`."""
         of_images = self.image_shape is not None
-        return self.rule.hold_out(n, leaves_rows_out, rng, of_images=of_images)
+        honest = leaves_rows_out or bool(self.n_folds(n))
+        return self.rule.hold_out(n, honest, rng, of_images=of_images)
+
+    def n_folds(self, n: int) -> int:
+        """Return into how many parts n rows are split, each to be scored by the other parts."""
+        return _FOLDS if self.repeats_its_start and 2 * _FOLDS <= n < _FEW_ROWS else 0
 
     def n_seen(self, n: int, d: int) -> int:
         """Return how many of n rows of width d training sees.
@@ -356,7 +377,8 @@ def starts_from_rows(network: torch.nn.Module) -> bool:
     -------
     starts : bool
     """
-    return any(isinstance(module, NearestSubspace) for module in network.modules())
+    kinds = (NearestBox, NearestSubspace)
+    return any(isinstance(module, kinds) for module in network.modules())
 
 
 def _shortens_gradients(network: torch.nn.Module) -> bool:
@@ -416,12 +438,24 @@ def _builder(network: Any) -> Any:
 
 def _leaves_own_rows_out(network: Any, image_shape: Sequence[int] | None) -> bool:
     """Tell whether `starts.nearest_subspace` will have the rows themselves as centres."""
+    builder, keywords = _unwrapped(network, image_shape)
+    of_tables = keywords["image_shape"] is None and not keywords.get("n_components")
+    return builder is nearest_subspace and of_tables
+
+
+def _repeats_its_start(network: Any, image_shape: Sequence[int] | None) -> bool:
+    """Tell whether the network of a table will have fewer components than rows."""
+    builder, keywords = _unwrapped(network, image_shape)
+    return builder in (automatic, clusters, inscribed_balls) and keywords["image_shape"] is None
+
+
+def _unwrapped(network: Any, image_shape: Sequence[int] | None) -> tuple[Any, dict[str, Any]]:
+    """Return the function behind partial ones, and its keywords."""
     builder: Any = _builder(network)
     keywords: dict[str, Any] = {"image_shape": image_shape}
     while isinstance(builder, partial):
         builder, keywords = builder.func, builder.keywords | keywords
-    of_tables = keywords["image_shape"] is None and not keywords.get("n_components")
-    return builder in (automatic, nearest_subspace) and of_tables
+    return builder, keywords
 
 
 def build(
@@ -502,17 +536,19 @@ def _training(
     """Resolve the parameters of the training; margin and domain are in units of the network.
 
     A network that starts from rows is a distance function: one Newton step reaches the level, and
-    few small steps of training suffice. Of a rate that falls from r to 0, n steps of Adam move a
-    parameter by about r n / 2 at most, so no centre and no radius of such a network leaves its
-    place by more than half a margin.
+    few small steps of training suffice: of a table so few that they cost no more than the start. Of
+    a rate that falls from r to 0, n steps of Adam move a parameter by about r n / 2 at most: no
+    coordinate of a centre and no radius moves by more than half a margin. Contaminated rows teach
+    less: they move the parameters hardly at all.
 
     Few weights of a network that pools serve many pixels. It bears a larger rate, and one Newton
     step, which costs a fifth of its training time.
     """
     of_images = p["image_shape"] is not None
     if starts_from_rows(network):
-        batch_size, max_iter, n_newton_steps = 256, 200 if of_images else 50, 1
-        schedule = LinearDecay(min(1e-3, margin / 50), 0.0)
+        batch_size, max_iter, n_newton_steps = 256, 200 if of_images else 10, 1
+        first = margin / 10 if p["novelty"] and not of_images else min(1e-3, margin / 50)
+        schedule = LinearDecay(first, 0.0)
         sampler: Sampler = partial(newton_raphson, level=-1.5)
     else:
         batch_size, max_iter = (64, 800) if of_images else (256, 1000)

@@ -13,7 +13,7 @@ from pyod_lipocc._progress import unwatched
 
 __all__ = ["inliers", "least"]
 
-_REFERENCES = 2048
+_REFERENCES = 1024
 _FEWEST_NEIGHBOURS = 5
 _WORKING_MEMORY = 64  # MB
 
@@ -31,7 +31,7 @@ def inliers(
     share of outliers, because no outlier is recognised for certain, and a normal row less costs
     less than an outlier more.
 
-    To measure how outlying a row is, up to 2,048 reference rows are drawn and sorted by their
+    To measure how outlying a row is, up to 1,024 reference rows are drawn and sorted by their
     distance to the row. The nearest share c of them is passed over. The mean distance to the next
     share c is the measure. So c n outliers that lie together cannot vouch for each other. Above a
     quarter, c counts as a quarter here.

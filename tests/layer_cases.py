@@ -20,6 +20,7 @@ from pyod_lipocc.lipschitz import (
     Maximum,
     Mean,
     Minimum,
+    NearestBox,
     NearestSubspace,
     OrthogonalConv2d,
     OrthogonalLinear,
@@ -74,6 +75,17 @@ def subspaces(n_features, *sizes, generator, **keywords):
     return network
 
 
+def boxes(n_features, *sizes, generator):
+    """Draw all parameters of a nearest-box network, some half-widths below 0."""
+    network = NearestBox(n_features, *sizes, generator=generator)
+    network.assign(
+        half_width=2 * torch.rand(network.half_width.shape, generator=generator) - 0.2,
+        offset=torch.randn(network.offset.shape, generator=generator),
+        bias=torch.randn((), generator=generator),
+    )
+    return network
+
+
 def combined(kind):
     """Combine a dense network with one of subspaces and one of points."""
 
@@ -119,6 +131,8 @@ CASES = {
     ),
     "nearest points": Case(drawn(subspaces, 4, 9, n_nearest=2), (4,)),
     "nearest subspace": Case(drawn(subspaces, 5, 4, 2), (5,)),
+    "nearest balls": Case(drawn(boxes, 4, 9), (4,)),
+    "nearest boxes": Case(drawn(boxes, 5, 4, 2), (5,)),
     "mean": Case(combined(Mean), (4,)),
     "minimum": Case(combined(Minimum), (4,)),
     "maximum": Case(combined(Maximum), (4,)),

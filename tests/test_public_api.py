@@ -36,9 +36,9 @@ MODULES = {
     """,
     "lipschitz": """
         FullSort GaussianBlur GlobalL2NormPool2d GroupSort2 InvertibleDownsampling2d
-        L2NormPool2d Maximum Mean Minimum NearestSubspace OrthogonalConv2d
-        OrthogonalLinear ReshapedConv2d ScaledAvgPool2d conv conv_deep dense fold frozen
-        lipschitz_bound norm_preserving parameter_groups polish
+        L2NormPool2d Maximum Mean Minimum NearestBox NearestSubspace
+        OrthogonalConv2d OrthogonalLinear ReshapedConv2d ScaledAvgPool2d conv conv_deep dense
+        fold frozen lipschitz_bound norm_preserving parameter_groups polish
     """,
     "losses": "Loss binary_cross_entropy hkr",
     "metrics": """
@@ -65,7 +65,9 @@ MODULES = {
         retract sample_stiefel
     """,
     "signed_distance": "SignedDistance",
-    "starts": "inscribed_balls k_subspaces nearest_subspace principal_subspace prototypes",
+    "starts": """
+        clusters inscribed_balls k_subspaces nearest_subspace principal_subspace prototypes
+    """,
     "synthesis": "sample",
     "thresholds": "ThresholdRule",
     "training": """

@@ -53,10 +53,12 @@ def training_scores(learned: Learned, recipe: Recipe, table: Blocks, held_out: I
         leave_own_out = partial(scored, learned.distance, leave_own_out=True)
         together = table.take(own, np.asarray, np.float64, leave_own_out)
         honest = np.split(together, np.cumsum([*map(len, aligned.parts(own))])[:-1])
-    tasks = zip(aligned.blocks, aligned.parts(own), honest, strict=True)
+    folded = aligned.parts(learned.folded)
+    lowered = np.split(learned.lowered, np.cumsum([*map(len, folded)])[:-1])
+    tasks = zip(aligned.blocks, aligned.parts(own), honest, folded, lowered, strict=True)
     parts = dask.persist(*(dask.delayed(_scored)(*task, distance) for task in tasks))
     scores = Column(parts, aligned.lengths, 1)
-    if len(own) or not len(held_out):
+    if len(own) or len(learned.folded) or not len(held_out):
         return scores
     level = 1 - recipe.rule.share_of_outliers
     raised = rise(scores.chosen(held_out), quantile(scores.without(held_out), level), level)
@@ -82,9 +84,12 @@ def _counts(values: Floats, rows: Rows) -> Any:
 
 
 @isolated()
-def _scored(block: Rows, own: Indices, honest: Floats, distance: Any) -> Floats:
+def _scored(
+    block: Rows, own: Indices, honest: Floats, folded: Indices, lowered: Floats, distance: Any
+) -> Floats:
     scores = scored(distance, block)
     scores[own] = honest
+    scores[folded] += lowered
     return scores[:, None]
 
 

@@ -275,6 +275,47 @@ def _nearest_subspace(
     return graph.add("Sub", layer.bias, graph.add("ReduceMean", heights, axes=[1], keepdims=1))
 
 
+def _nearest_box(
+    graph: Graph, layer: lipschitz.NearestBox, x: str, before: Shape, after: Shape
+) -> str:
+    """Find the nearest box by products of matrices, its height by differences."""
+    K, q, d = layer.basis.shape
+    reach = layer.half_width.detach().clamp_min(0)
+    products = graph.add("MatMul", x, -2 * layer.centers.mT)
+    squared = graph.add("Add", products, (layer.centers**2).sum(1))
+    norms = graph.add("ReduceSum", graph.add("Mul", x, x), np.array([1]), keepdims=1)
+    squared = graph.add("Add", squared, norms)
+    if q:
+        origin = torch.einsum("kqd,kd->kq", layer.basis, layer.centers)
+        products = graph.add("MatMul", x, layer.basis.detach().reshape(K * q, d).mT)
+        along = graph.add("Sub", graph.reshape(products, (K, q)), origin)
+        inside = _inside(graph, along, reach)
+        beyond = graph.add("Sub", inside, graph.add("Add", along, along))
+        parts = graph.add("Mul", inside, beyond)
+        squared = graph.add(
+            "Add", squared, graph.add("ReduceSum", parts, np.array([2]), keepdims=0)
+        )
+    heights = graph.add("Add", graph.add("Sqrt", graph.add("Relu", squared)), layer.offset)
+    nearest = graph.add("ArgMin", heights, axis=1, keepdims=0)
+    v = graph.add("Sub", x, graph.add("Gather", layer.centers, nearest))
+    if q:
+        basis = graph.add("Gather", layer.basis, nearest)
+        along = graph.reshape(graph.add("MatMul", basis, graph.reshape(v, (d, 1))), (q,))
+        inside = _inside(graph, along, graph.add("Gather", reach, nearest))
+        shadow = graph.add("MatMul", graph.reshape(inside, (1, q)), basis)
+        v = graph.add("Sub", v, graph.reshape(shadow, (d,)))
+    length = graph.add("Sqrt", graph.add("ReduceSum", graph.add("Mul", v, v), np.array([1])))
+    height = graph.add(
+        "Add", length, graph.reshape(graph.add("Gather", layer.offset, nearest), (1,))
+    )
+    return graph.add("Sub", layer.bias, height)
+
+
+def _inside(graph: Graph, along: str, reach: Any) -> str:
+    """Project coordinates along the axes on a box."""
+    return graph.add("Min", graph.add("Max", along, graph.add("Neg", reach)), reach)
+
+
 def _combine(operator: str) -> Writer:
     """Write the networks of a combination, then the operator that reduces their values to one."""
 
@@ -304,6 +345,7 @@ _LAYERS: dict[type[nn.Module], Writer] = {
     lipschitz.Maximum: _combine("Max"),
     lipschitz.Mean: _combine("Sum"),
     lipschitz.Minimum: _combine("Min"),
+    lipschitz.NearestBox: _nearest_box,
     lipschitz.NearestSubspace: _nearest_subspace,
     lipschitz.OrthogonalConv2d: _conv,
     lipschitz.OrthogonalLinear: _linear,

@@ -1,6 +1,7 @@
 """1-Lipschitz building blocks in torch: they know nothing of anomaly detection."""
 
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
+from pyod_lipocc.lipschitz._boxes import NearestBox
 from pyod_lipocc.lipschitz._builders import conv, conv_deep, dense, norm_preserving
 from pyod_lipocc.lipschitz._combinations import Maximum, Mean, Minimum
 from pyod_lipocc.lipschitz._conv import OrthogonalConv2d, ReshapedConv2d
@@ -27,6 +28,7 @@ __all__ = [
     "Maximum",
     "Mean",
     "Minimum",
+    "NearestBox",
     "NearestSubspace",
     "OrthogonalConv2d",
     "OrthogonalLinear",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyod_lipocc._checks import check_integer
+from pyod_lipocc.lipschitz._assignment import assign_parameters
 from pyod_lipocc.lipschitz._kernels import is_tracing, is_transformed
 from pyod_lipocc.stiefel import retract, sample_stiefel
 
@@ -140,16 +141,9 @@ class NearestSubspace(nn.Module):
         self.offset = nn.Parameter(torch.zeros(n_components))
         self.bias = nn.Parameter(torch.zeros(()))
 
-    @torch.no_grad()
     def assign(self, **values: Tensor) -> None:
         """Set parameters by name, each to a tensor of its shape."""
-        for name, value in values.items():
-            parameter = self.get_parameter(name)
-            if parameter.shape != value.shape:
-                raise ValueError(
-                    f"{name} must have shape {tuple(parameter.shape)}, got {tuple(value.shape)}"
-                )
-            parameter.copy_(value)
+        assign_parameters(self, values)
 
     def _sizes(self) -> tuple[int, int, int]:
         """Return K, q and d as numbers: in a shape, `torch.jit` would trace tensors."""

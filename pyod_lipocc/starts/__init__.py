@@ -1,8 +1,9 @@
 """Networks that start from rows.
 
-Two builders may be the `network` of a detector. They take ``rows``, the rows to start from.
+Three builders may be the `network` of a detector. They take ``rows``, the rows to start from.
 
 ==================  ==========================================================================
+`clusters`          distances to some hundreds of points and boxes, for tables of any size
 `nearest_subspace`  distances to rows and to subspaces, for tables and images of any width
 `inscribed_balls`   signed distance to the shape that the rows fill, for up to 5 features
 ==================  ==========================================================================
@@ -11,11 +12,13 @@ The others are the parts of `nearest_subspace`: `prototypes`, `principal_subspac
 """
 
 from pyod_lipocc.starts._balls import inscribed_balls
+from pyod_lipocc.starts._clusters import clusters
 from pyod_lipocc.starts._nearest import nearest_subspace
 from pyod_lipocc.starts._neighbours import prototypes
 from pyod_lipocc.starts._subspaces import k_subspaces, principal_subspace
 
 __all__ = [
+    "clusters",
     "inscribed_balls",
     "k_subspaces",
     "nearest_subspace",

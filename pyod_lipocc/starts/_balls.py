@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._random import unit_vectors
-from pyod_lipocc.lipschitz import NearestSubspace
+from pyod_lipocc.lipschitz import NearestBox
 
 __all__ = ["inscribed_balls"]
 
@@ -22,11 +22,12 @@ _MOST_FEATURES = 5
 _REACH = 2.5  # of the rolling ball, in radii of the largest gap
 _SPLITS = 3
 _EXTREMES = 256
-_POSITIONS = 20_000  # of the rolling ball, at most
+_POSITIONS = 5000  # of the rolling ball, at most
 _POSITIONS_OF_A_ROW = 32
 _MOST_ROUNDS = 40
 _MOVES = 8
 _TOLERANCE = 1e-3  # of the radius of the rolling ball
+_MOST_BALLS = 512
 
 
 @isolated()
@@ -38,7 +39,7 @@ def inscribed_balls(
     margin: float = 0.0,
     reach: float | None = None,
     generator: torch.Generator | None = None,
-) -> NearestSubspace:
+) -> NearestBox:
     r"""Build the signed distance to the shape that the rows fill: a union of balls inside it.
 
     .. math:: S(x) = \max_k \big( r_k - \|x - x_k\|_2 \big)
@@ -53,6 +54,9 @@ def inscribed_balls(
     row to the nearest centre of the rolling ball, less `reach`. The rows end before the shape does,
     by a gap that falls as :math:`n^{-2/(d+1)}` (Dümbgen & Walther, 1996). The depth that is lost
     with half of the rows tells the gap with all of them, which is added to the radii.
+
+    A ball that lies in another ball, but for a margin, is left out. If more than 512 balls are
+    left, the margin is doubled until 512 suffice.
 
     The network is for the plane and for space, and for 5 features at most: it samples the surface
     on which the ball rolls.
@@ -77,8 +81,8 @@ def inscribed_balls(
 
     Returns
     -------
-    network : NearestSubspace
-        A ball for each row that counts, 1-Lipschitz in the l2 norm.
+    network : NearestBox
+        512 balls at most, 1-Lipschitz in the l2 norm.
 
     Raises
     ------
@@ -111,13 +115,29 @@ def inscribed_balls(
     seed = int(torch.randint(2**31, (), generator=generator))
     members = rows if normal is None else rows[normal]
     radii = _radii(members.double().numpy(), reach, np.random.default_rng(seed))
-    network = NearestSubspace(n_features, len(members), generator=torch.Generator())
+    kept = _needed(members.double().numpy(), radii, margin)
+    network = NearestBox(n_features, len(kept), generator=torch.Generator())
     network.assign(
-        centers=members,
-        offset=-torch.from_numpy(radii).to(members),
+        centers=members[torch.from_numpy(kept)],
+        offset=-torch.from_numpy(radii[kept]).to(members),
         bias=torch.tensor(margin).to(members),
     )
     return network
+
+
+def _needed(centers: Floats, radii: Floats, tolerance: float) -> npt.NDArray[np.intp]:
+    """Return balls whose union holds that of all, but for a tolerance; `_MOST_BALLS` at most."""
+    left = np.argsort(-radii, kind="stable")
+    found: list[int] = []
+    while len(left) and len(found) < _MOST_BALLS:
+        largest = left[0]
+        found.append(largest)
+        beyond = np.linalg.norm(centers[left] - centers[largest], axis=1) + radii[left]
+        left = left[1:][beyond[1:] > radii[largest] + tolerance]
+    if len(left):
+        spread = np.ptp(centers, axis=0).max() / _MOST_BALLS
+        return _needed(centers, radii, max(2 * tolerance, spread))
+    return np.array(found)
 
 
 def _radii(rows: Floats, reach: float | None, rng: np.random.Generator) -> Floats:

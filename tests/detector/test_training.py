@@ -24,7 +24,7 @@ from pyod_lipocc.lipschitz import (
 from pyod_lipocc.negatives import uniform
 from pyod_lipocc.recipe import build
 from pyod_lipocc.sampler import newton_raphson
-from pyod_lipocc.starts import inscribed_balls, nearest_subspace
+from pyod_lipocc.starts import clusters, inscribed_balls, nearest_subspace
 from pyod_lipocc.stiefel import StiefelAdam
 from pyod_lipocc.training import Callback, EarlyStopping, LinearDecay, WeightAveraging, train
 
@@ -415,7 +415,7 @@ def test_other_parameters_keep_the_bound(parameters):
 @pytest.mark.parametrize(("n", "d", "centers"), [(4500, 2, 4500), (4500, 64, 4096)])
 def test_tables_start_from_as_many_rows_as_distances_are_cheap(n, d, centers) -> None:
     X = np.random.default_rng(0).normal(size=(n, d))
-    detector = LipOCC(novelty=True, max_iter=1, random_state=0).fit(X)
+    detector = LipOCC(network="nearest-subspace", novelty=True, max_iter=1, random_state=0).fit(X)
     assert len(detector.network_[-1].centers) == centers
 
 
@@ -425,7 +425,8 @@ class TestNamesAndBuilders:
     @pytest.mark.parametrize(
         ("name", "builders", "n_rows"),
         [
-            ("nearest-subspace", [nearest_subspace, partial(nearest_subspace), "auto"], 1200),
+            ("nearest-subspace", [nearest_subspace, partial(nearest_subspace)], 1200),
+            ("clusters", [clusters, partial(clusters), "auto"], 1200),
             ("dense", [dense, partial(dense), partial(partial(dense))], 1200),
             ("inscribed-balls", [inscribed_balls, partial(inscribed_balls)], 200),
         ],

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pyod_lipocc.lipschitz._activations import FullSort, GroupSort2
 from pyod_lipocc.lipschitz._arithmetic import gamma, product, root, total
+from pyod_lipocc.lipschitz._boxes import NearestBox
 from pyod_lipocc.lipschitz._conv import OrthogonalConv2d, ReshapedConv2d
 from pyod_lipocc.lipschitz._dense import OrthogonalLinear
 from pyod_lipocc.lipschitz._filters import GaussianBlur
@@ -94,6 +95,11 @@ def _norm_of_subspaces(layer: NearestSubspace) -> float:
     return subspace_norm(layer.basis, layer.shrinkage())
 
 
+def _norm_of_boxes(layer: NearestBox) -> float:
+    r"""Bound the norm of :math:`I - U^\top D U`, where D in [0, 1] derives the projection."""
+    return subspace_norm(layer.basis, torch.ones_like(layer.half_width))
+
+
 def _underflow(y: Tensor, n_terms: int) -> float:
     """Bound the norm of the losses by underflow, for outputs that are sums of n terms."""
     return product(root(y.numel()), n_terms, torch.finfo(y.dtype).tiny)
@@ -145,6 +151,18 @@ def _rounding_of_means(layer: ScaledAvgPool2d, x: Tensor, y: Tensor) -> Errors:
 
 
 def _rounding_of_subspaces(layer: NearestSubspace, x: Tensor, y: Tensor) -> Errors:
+    shrunk = layer.shrinkage().abs().max().item() if layer.contraction.numel() else 0.0
+    return _rounding_of_heights(layer, y, shrunk, layer.n_nearest)
+
+
+def _rounding_of_boxes(layer: NearestBox, x: Tensor, y: Tensor) -> Errors:
+    """Bound as for subspaces: the part inside a box is no longer than that along its axes."""
+    return _rounding_of_heights(layer, y, 1.0, 1)
+
+
+def _rounding_of_heights(
+    layer: NearestSubspace | NearestBox, y: Tensor, shrunk: float, n_nearest: int
+) -> Errors:
     r"""Bound heights by multiples of :math:`w = \|x\| + \max_k \|\mu_k\|`.
 
     No difference :math:`x - \mu_k` is longer than w. The choice of components rests on squared
@@ -156,14 +174,13 @@ def _rounding_of_subspaces(layer: NearestSubspace, x: Tensor, y: Tensor) -> Erro
     factor = gamma(d + q + 32, y.dtype)
     norm, size = spectral_norm(layer.basis), largest_frobenius_norm(layer.basis)
     defect = orthonormality_defect(layer.basis)
-    shrunk = layer.shrinkage().abs().max().item() if q else 0.0
     chosen = total(
         product(factor, total(1.0, product(2.0, norm, size), product(norm, norm))),
         product(defect, norm, norm),
     )
     height = product(factor, total(2.0, product(shrunk, norm, total(size, size, norm))))
-    mean = gamma(layer.n_nearest + 16, y.dtype)
-    wrong = 2 * root(chosen) if layer.n_nearest < K else 0.0
+    mean = gamma(n_nearest + 16, y.dtype)
+    wrong = 2 * root(chosen) if n_nearest < K else 0.0
     relative = total(wrong, height, product(8.0, mean))
     farthest = largest_frobenius_norm(layer.centers[:, None])
     constants = total(layer.offset.abs().max().item(), layer.bias.abs().item())
@@ -190,6 +207,7 @@ PROOFS: dict[type[nn.Module], Proof] = {
     GroupSort2: Proof(_contraction, _rounding_of_sorting),
     InvertibleDownsampling2d: Proof(_contraction, _no_rounding),
     L2NormPool2d: Proof(_contraction, _rounding_of_norms),
+    NearestBox: Proof(_norm_of_boxes, _rounding_of_boxes),
     NearestSubspace: Proof(_norm_of_subspaces, _rounding_of_subspaces),
     OrthogonalConv2d: Proof(OrthogonalConv2d.lipschitz_bound, _rounding_of_convolution),
     OrthogonalLinear: Proof(_norm_of_weight, _rounding_of_linear),

@@ -1,0 +1,146 @@
+"""The nearest-box network: the distance to a union of boxes, each with axes of its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pyod_lipocc._checks import check_integer
+from pyod_lipocc.lipschitz._assignment import assign_parameters
+from pyod_lipocc.stiefel import retract, sample_stiefel
+
+__all__ = ["NearestBox"]
+
+
+class NearestBox(nn.Module):
+    r"""Signed distance to a union of K flat boxes, each with a radius of its own.
+
+    .. math::
+        f(x) = b - \min_k \big( \operatorname{dist}(x, B_k) + c_k \big), \qquad
+        B_k = \{ \mu_k + U_k^\top a : |a_j| \le w_{kj} \}
+
+    :math:`U_k` has q orthonormal rows: a box is a point for q = 0, a segment for q = 1, a rectangle
+    for q = 2. Boxes are convex, so f is 1-Lipschitz in the l2 norm for all values of its
+    parameters, and its gradient is a unit vector almost everywhere outside the boxes. With q = 0
+    and :math:`r_k = b - c_k`, f is the signed distance to a union of balls, depth in the deepest
+    ball included.
+
+    Parameters
+    ----------
+    n_features : int
+        d, at least 1.
+    n_boxes : int
+        K, at least 1.
+    n_directions : int, default=0
+        q, from 0 to d.
+    generator : torch.Generator, optional
+        Draws centres and directions; None uses torch's global generator.
+
+    Attributes
+    ----------
+    centers : Parameter of shape (K, d)
+        :math:`\mu`.
+    basis : Parameter of shape (K, q, d)
+        U, orthonormal rows in each box.
+    half_width : Parameter of shape (K, q)
+        w. A negative value acts as 0.
+    offset : Parameter of shape (K,)
+        c. A large offset switches a box off.
+    bias : Parameter of shape ()
+        b.
+
+    Examples
+    --------
+    >>> network = NearestBox(2, 1, 1)
+    >>> network.assign(
+    ...     centers=torch.zeros(1, 2), basis=torch.tensor([[[1.0, 0.0]]]),
+    ...     half_width=torch.tensor([[2.0]]))
+    >>> network(torch.tensor([[5.0, 4.0], [1.0, 4.0]])).tolist()
+    [[-5.0], [-4.0]]
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_boxes: int,
+        n_directions: int = 0,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_integer("n_features", n_features, 1)
+        check_integer("n_boxes", n_boxes, 1)
+        check_integer("n_directions", n_directions, 0, n_features)
+        axes = [
+            sample_stiefel(n_directions, n_features, generator=generator)
+            for _ in range(n_boxes if n_directions else 0)
+        ]
+        self.centers = nn.Parameter(torch.randn(n_boxes, n_features, generator=generator))
+        self.basis = nn.Parameter(
+            torch.stack(axes) if axes else torch.empty(n_boxes, 0, n_features)
+        )
+        self.half_width = nn.Parameter(torch.ones(n_boxes, n_directions))
+        self.offset = nn.Parameter(torch.zeros(n_boxes))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def assign(self, **values: Tensor) -> None:
+        """Set parameters by name, each to a tensor of its shape."""
+        assign_parameters(self, values)
+
+    @torch.no_grad()
+    def nearest(self, x: Tensor) -> Tensor:
+        r"""Return the box of least height for each row, shape (n,).
+
+        Products of matrices find it, from
+        :math:`\operatorname{dist}^2 = \|v\|^2 + \sum_j c_j (c_j - 2 a_j)` with
+        :math:`v = x - \mu`, :math:`a = U v` and c its part inside the box. By cancellation, only
+        boxes of nearly the same height may be confused.
+        """
+        # numel, since `torch.jit` would trace shapes as tensors
+        K = torch.numel(self.offset)
+        q, d = torch.numel(self.half_width) // K, torch.numel(self.centers) // K
+        squared = torch.addmm(self.centers.square().sum(1), x, self.centers.T, alpha=-2)
+        squared += x.square().sum(1, keepdim=True)
+        if q:
+            origin = torch.einsum("kqd,kd->kq", self.basis, self.centers).reshape(-1)
+            along = torch.addmm(origin, x, self.basis.reshape(K * q, d).T, beta=-1)
+            along = along.view(x.shape[0], K, q)
+            inside = self._inside(along, self.half_width)
+            squared += (inside * (inside - 2 * along)).sum(2)
+        heights = squared.clamp_min_(0).sqrt_().add_(self.offset)
+        nearest: Tensor = heights.argmin(1)
+        return nearest
+
+    @staticmethod
+    def _inside(along: Tensor, half_width: Tensor) -> Tensor:
+        """Project coordinates along the axes on the box."""
+        reach = half_width.clamp_min(0)
+        return torch.minimum(torch.maximum(along, -reach), reach)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, d) to (n, 1)."""
+        k = self.nearest(x)
+        v = x - self.centers[k]
+        if torch.numel(self.half_width):
+            basis = self.basis[k]
+            along = torch.einsum("nqd,nd->nq", basis, v)
+            inside = self._inside(along, self.half_width[k])
+            v = v - torch.einsum("nqd,nq->nd", basis, inside)
+        height = torch.linalg.vector_norm(v, dim=1) + self.offset[k]
+        return (self.bias - height).unsqueeze(1)
+
+    def stiefel_weights(self) -> list[nn.Parameter]:
+        """Return the parameters that an optimiser must keep on the Stiefel manifold."""
+        return [self.basis] if self.basis.shape[1] else []
+
+    @torch.no_grad()
+    def polish(self) -> None:
+        """Retract the axes and clip the half-widths: removes the rounding of training."""
+        if self.basis.shape[1]:
+            self.basis.copy_(torch.stack([retract(rows) for rows in self.basis]))
+        self.half_width.clamp_min_(0)
+
+    def extra_repr(self) -> str:
+        """Shapes."""
+        K, q, d = self.basis.shape
+        return f"{d}, {K}, {q}"

@@ -1,0 +1,160 @@
+"""Clusters: a network whose size and cost do not grow with the number of rows."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor, nn
+
+from pyod_lipocc._isolation import isolated
+from pyod_lipocc.lipschitz import Mean, NearestBox, NearestSubspace
+from pyod_lipocc.starts._batches import in_batches
+from pyod_lipocc.starts._subspaces import principal_subspace
+
+__all__ = ["clusters"]
+
+_MOST_ROWS = 4096  # clustered: more rows move no centre of so few
+_STARTS = 3
+_POINTS, _POINTS_OF_CLEAN_ROWS = 64, 128
+_BOXES = (64, 32, 16)
+_MOST_DIRECTIONS = 5
+_DEVIATIONS = 2.0  # in half a box
+_ROUNDS = 4  # of K-means: more change no score
+_LEAST_SHARE_BELOW = 0.05  # of the rows below the margin
+
+
+@isolated()
+@torch.no_grad()
+def clusters(
+    n_features: int,
+    *,
+    rows: Tensor,
+    normal: Tensor | None = None,
+    margin: float = 0.0,
+    contamination: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    r"""Build distances to clusters of the rows: some hundreds of components for any number of rows.
+
+    ============== ==============================================================================
+    rows           f, up to a constant, is minus the mean of
+    ============== ==============================================================================
+    clean          the distance to the nearest of 128 centres of K-means, and the distances to the
+                   nearest of 64, of 32 and of 16 boxes, each three times
+    contaminated   the distance to the nearest of 64 centres, isolated centres pushed away, three
+                   times; and, with the same weight, the distance to the principal subspace
+    ============== ==============================================================================
+
+    A box lies along the first principal directions of the rows of a cluster: half as many as there
+    are features, 5 at most. It reaches two deviations to either side of their mean. K-means starts
+    from other rows each time.
+
+    Of contaminated rows, a first clustering finds the outliers. An isolated centre is pushed away
+    by its mean distance to the nearest tenth of the rows. The share 2 c of the rows that are then
+    farthest from all centres is left out of what follows: c is the contamination, and 2 c is a half
+    at most.
+
+    Parameters
+    ----------
+    n_features : int
+        d.
+    rows : Tensor of shape (n, d)
+        Data to start from; of more than 4,096 rows a sample is clustered.
+    normal : Tensor of bool of shape (n,) or None, default=None
+        Rows that look normal; None: all. They decide on the constant only.
+    margin : float, default=0.0
+        m: f is at least m on all normal rows but the most distant. These are 5 % of the rows, or
+        the share `contamination` if it is larger.
+    contamination : float, default=0.0
+        c, share of outliers among `rows`.
+    generator : torch.Generator, optional
+        Draws the starts of K-means; None uses torch's global generator.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        Maps (n, d) to (n, 1), 1-Lipschitz in the l2 norm.
+
+    Examples
+    --------
+    >>> rows = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    >>> network = clusters(2, rows=rows, generator=torch.Generator().manual_seed(0))
+    >>> bool((network(torch.tensor([[9.0, 9.0]])) < network(rows)).all())
+    True
+    """
+    seeds = iter(torch.randint(2**31, (16,), generator=generator).tolist())
+    chosen = torch.from_numpy(np.random.default_rng(next(seeds)).permutation(len(rows)))
+    seen = rows[chosen[:_MOST_ROWS]]
+    if contamination:
+        seen = _without_outliers(seen, contamination, next(seeds))
+        points = Mean(*(_points(seen, _POINTS, next(seeds), True) for _ in range(_STARTS)))
+        principal = principal_subspace(seen)
+        whole = principal.basis.shape[1] == n_features
+        network: nn.Module = points if whole else Mean(points, principal)
+    else:
+        experts = []
+        for _ in range(_STARTS):
+            experts.append(_points(seen, _POINTS_OF_CLEAN_ROWS, next(seeds), False))
+            experts += [_boxes(seen, n_boxes, next(seeds)) for n_boxes in _BOXES]
+        network = Mean(*experts)
+    members = rows if normal is None else rows[normal]
+    values = in_batches(network, members).numpy()
+    below = float(np.quantile(values, max(contamination, _LEAST_SHARE_BELOW)))
+    for component in network.modules():
+        if isinstance(component, (NearestBox, NearestSubspace)):
+            component.bias.add_(margin - below)
+    return network
+
+
+def _without_outliers(rows: Tensor, contamination: float, seed: int) -> Tensor:
+    """Leave out the share 2 c of the rows that are farthest from all centres, isolation counted."""
+    heights = -_points(rows, _POINTS, seed, True)(rows).squeeze(1)
+    left_out = int(min(2 * contamination, 0.5) * len(rows))
+    return rows[heights.argsort(stable=True)[: len(rows) - left_out].sort().values]
+
+
+def _cluster(rows: Tensor, n_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the centres of K-means and the cluster of each row.
+
+    K-means starts from rows drawn at random, each counted once. Where many rows coincide, as rows
+    of discrete features do, there are then fewer clusters, and rare rows do not get their own.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(rows))[:n_clusters]
+    first = np.unique(rows[torch.from_numpy(drawn)].numpy(), axis=0)
+    means = KMeans(len(first), init=first, n_init=1, max_iter=_ROUNDS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # clusters may merge
+        means.fit(rows.numpy())
+    return torch.from_numpy(means.cluster_centers_).to(rows), torch.from_numpy(means.labels_).long()
+
+
+def _points(rows: Tensor, n_points: int, seed: int, isolate: bool) -> NearestBox:
+    """Build minus the distance to the nearest centre; isolated centres count as farther."""
+    centers, _ = _cluster(rows, n_points, seed)
+    network = NearestBox(rows.shape[1], len(centers), generator=torch.Generator())
+    network.assign(centers=centers)
+    if isolate:
+        nearest = torch.cdist(centers, rows).topk(max(len(rows) // 10, 1), largest=False).values
+        network.assign(offset=nearest.mean(1))
+    return network
+
+
+def _boxes(rows: Tensor, n_boxes: int, seed: int) -> NearestBox:
+    """Build minus the distance to the nearest box along principal directions of its cluster."""
+    n_features = rows.shape[1]
+    q = min(max(n_features // 2, 1), _MOST_DIRECTIONS)
+    centers, labels = _cluster(rows, n_boxes, seed)
+    network = NearestBox(n_features, len(centers), q, generator=torch.Generator().manual_seed(seed))
+    network.assign(centers=centers, half_width=torch.zeros(len(centers), q))
+    for k in range(len(centers)):
+        v = rows[labels == k] - centers[k]
+        if len(v) <= q:
+            continue  # too few to span the directions: the box stays a point
+        _, lengths, basis = torch.linalg.svd(v, full_matrices=False)
+        network.basis[k] = basis[:q]
+        network.half_width[k] = _DEVIATIONS * lengths[:q] / len(v) ** 0.5
+    return network
