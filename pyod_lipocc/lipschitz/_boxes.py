@@ -126,7 +126,7 @@ class NearestBox(nn.Module):
             along = torch.einsum("nqd,nd->nq", basis, v)
             inside = self._inside(along, self.half_width[k])
             v = v - torch.einsum("nqd,nq->nd", basis, inside)
-        height = torch.linalg.vector_norm(v, dim=1) + self.offset[k]
+        height: Tensor = torch.linalg.vector_norm(v, dim=1) + self.offset[k]
         return (self.bias - height).unsqueeze(1)
 
     def stiefel_weights(self) -> list[nn.Parameter]:

@@ -23,6 +23,7 @@ _POINTS, _POINTS_OF_CLEAN_ROWS = 64, 128
 _BOXES = (64, 32, 16)
 _MOST_DIRECTIONS = 5
 _DEVIATIONS = 2.0  # in half a box
+_FEW_FEATURES = 3  # without a principal subspace
 _ROUNDS = 4  # of K-means: more change no score
 _LEAST_SHARE_BELOW = 0.05  # of the rows below the margin
 
@@ -46,7 +47,8 @@ def clusters(
     clean          the distance to the nearest of 128 centres of K-means, and the distances to the
                    nearest of 64, of 32 and of 16 boxes, each three times
     contaminated   the distance to the nearest of 64 centres, isolated centres pushed away, three
-                   times; and, with the same weight, the distance to the principal subspace
+                   times; from 4 features on, with the same weight, the distance to the principal
+                   subspace that holds 90 % of the variance
     ============== ==============================================================================
 
     A box lies along the first principal directions of the rows of a cluster: half as many as there
@@ -92,9 +94,9 @@ def clusters(
     if contamination:
         seen = _without_outliers(seen, contamination, next(seeds))
         points = Mean(*(_points(seen, _POINTS, next(seeds), True) for _ in range(_STARTS)))
-        principal = principal_subspace(seen)
-        whole = principal.basis.shape[1] == n_features
-        network: nn.Module = points if whole else Mean(points, principal)
+        network: nn.Module = points
+        if n_features > _FEW_FEATURES:
+            network = Mean(points, principal_subspace(seen, most_directions=n_features - 1))
     else:
         experts = []
         for _ in range(_STARTS):

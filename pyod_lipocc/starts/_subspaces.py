@@ -19,7 +19,9 @@ _SETTLED = 0.995  # share of the rows that keep their component
 
 
 @isolated()
-def principal_subspace(rows: Tensor, variance: float = 0.9) -> NearestSubspace:
+def principal_subspace(
+    rows: Tensor, variance: float = 0.9, most_directions: int = _MOST_DIRECTIONS
+) -> NearestSubspace:
     """Build minus the distance to the subspace that holds a share of the variance: PCA's residual.
 
     Parameters
@@ -27,18 +29,20 @@ def principal_subspace(rows: Tensor, variance: float = 0.9) -> NearestSubspace:
     rows : Tensor of shape (n, d)
     variance : float, default=0.9
         Share of the variance, in (0, 1].
+    most_directions : int, default=128
 
     Returns
     -------
     network : NearestSubspace
-        K = 1, s = 0; q the least number of directions that hold the share, 128 at most.
+        K = 1, s = 0; q the least number of directions that hold the share, if that is not more than
+        `most_directions`.
     """
     n, d = rows.shape
     center = rows.mean(0)
     _, lengths, basis = torch.linalg.svd(rows - center, full_matrices=False)
     held = torch.cumsum(lengths.square(), 0)
     q = int(torch.searchsorted(held, variance * held[-1])) + 1 if held[-1] > 0 else 0
-    q = min(q, d, n - 1, _MOST_DIRECTIONS)
+    q = min(q, d, n - 1, most_directions)
     network = NearestSubspace(d, 1, q, generator=torch.Generator())
     network.assign(centers=center[None], basis=basis[None, :q])
     return network
