@@ -118,8 +118,10 @@ class LipOCC(BaseDetector):
         their say (see `trimming.inliers`). Of larger sets 16,384 rows, drawn at random, are
         searched and trained on.
     network : str, torch.nn.Module or callable, default="auto"
-        f. "nearest-subspace" starts from the rows: see `starts.nearest_subspace`.
-        "inscribed-balls" has signed distances for up to 5 features: see `starts.inscribed_balls`.
+        f. Three start from the rows: "clusters", of tables (see `starts.clusters`);
+        "nearest-subspace", of images, or of tables with the rows as centres (see
+        `starts.nearest_subspace`); "inscribed-balls", signed distances for up to 5 features (see
+        `starts.inscribed_balls`).
         "dense" has three orthogonal layers of 128 units. Four need `image_shape`: "conv" has the
         layers of the paper's Table 2 with orthogonal kernels and 16 channels, "conv-paper" is Table
         2 as printed, "conv-deep" is the network of its follow-up, and "norm-preserving" keeps the
@@ -223,7 +225,9 @@ class LipOCC(BaseDetector):
     ================ ===============================================================================
     parameter        rule
     ================ ===============================================================================
-    `network`        "nearest-subspace"; "dense" for images that are contaminated or fewer than
+    `network`        Tables: "clusters"; "inscribed-balls" for 500 clean rows and more of up to 3
+                     features, unless a twentieth of the rows are copies. Images:
+                     "nearest-subspace"; "dense" for images that are contaminated or fewer than
                      1,000.
     `margin`         Half the median distance of a row to its nearest other row; a third for images.
                      0.6 times that for a network that pools, whose gradients are shorter.
@@ -237,7 +241,7 @@ class LipOCC(BaseDetector):
     `n_newton_steps` 4; 1 for a network that starts from rows or pools.
     `sampler`        Algorithm 1, towards the level -m as the paper prints it; towards -1.5 m for a
                      network that starts from rows of a table. Images: eta from 0 to 1.6.
-    `max_iter`       1,000; 50 for a network that starts from rows. Images: 800 and 200.
+    `max_iter`       1,000; 10 for a network that starts from rows. Images: 800 and 200.
     `batch_size`     256; 64 for images and a network that does not start from rows.
     `learning_rate`  Falls linearly to 0: from 5e-3; from 2e-2 for a network that pools; from 1e-3,
                      or m / 50 if that is less, for a network that starts from rows.
@@ -247,7 +251,10 @@ class LipOCC(BaseDetector):
     choose the normal images of the first training; the scores of each training choose those of the
     next.
 
-    A network starts from a random subset of larger sets:
+    Each of fewer than 2,000 rows of a table is scored by a start from the other four fifths of the
+    rows, too: that tells how much too low the network scores the rows that it has seen.
+
+    A network starts from a random subset of larger sets; clusters from 4,096 rows of these:
 
     =========================== =====================================
     data                        rows, at most

@@ -537,9 +537,9 @@ def _training(
 
     A network that starts from rows is a distance function: one Newton step reaches the level, and
     few small steps of training suffice: of a table so few that they cost no more than the start. Of
-    a rate that falls from r to 0, n steps of Adam move a parameter by about r n / 2 at most: no
-    coordinate of a centre and no radius moves by more than half a margin. Contaminated rows teach
-    less: they move the parameters hardly at all.
+    a rate that falls from r to 0, n steps of Adam move a parameter by about r n / 2 at most, so no
+    coordinate of a centre and no radius moves by more than half a margin; of tables, by more than a
+    tenth.
 
     Few weights of a network that pools serve many pixels. It bears a larger rate, and one Newton
     step, which costs a fifth of its training time.
@@ -547,8 +547,7 @@ def _training(
     of_images = p["image_shape"] is not None
     if starts_from_rows(network):
         batch_size, max_iter, n_newton_steps = 256, 200 if of_images else 10, 1
-        first = margin / 10 if p["novelty"] and not of_images else min(1e-3, margin / 50)
-        schedule = LinearDecay(first, 0.0)
+        schedule = LinearDecay(min(1e-3, margin / 50), 0.0)
         sampler: Sampler = partial(newton_raphson, level=-1.5)
     else:
         batch_size, max_iter = (64, 800) if of_images else (256, 1000)
