@@ -23,6 +23,9 @@ _POINTS, _POINTS_OF_CLEAN_ROWS = 64, 128
 _BOXES = (64, 32, 16)
 _MOST_DIRECTIONS = 5
 _DEVIATIONS = 2.0  # in half a box
+_TENTH = 0.1  # of the rows, by which isolation is measured
+_MOST_CLUMPED = 0.25  # contamination of which a clump is told from normal rows
+_CLOSE = 0.01  # of normal rows are closer together than a clump of outliers
 _FEW_FEATURES = 3  # without a principal subspace
 _ROUNDS = 4  # of K-means: more change no score
 _LEAST_SHARE_BELOW = 0.05  # of the rows below the margin
@@ -55,10 +58,11 @@ def clusters(
     are features, 5 at most. It reaches two deviations to either side of their mean. K-means starts
     from other rows each time.
 
-    Of contaminated rows, a first clustering finds the outliers. An isolated centre is pushed away
-    by its mean distance to the nearest tenth of the rows. The share 2 c of the rows that are then
-    farthest from all centres is left out of what follows: c is the contamination, and 2 c is a half
-    at most.
+    An isolated centre is pushed away by its mean distance to the nearest tenth of the rows. Before,
+    a clustering of all contaminated rows finds the outliers. The share 2 c of the rows that are
+    farthest from all centres is left out, c being the contamination, and 2 c a half at most. Rows
+    that do not look normal although they lie closer together than nearly all normal rows are a clump of
+    outliers, which is left out as well.
 
     Parameters
     ----------
@@ -67,7 +71,7 @@ def clusters(
     rows : Tensor of shape (n, d)
         Data to start from; of more than 4,096 rows a sample is clustered.
     normal : Tensor of bool of shape (n,) or None, default=None
-        Rows that look normal; None: all. They decide on the constant only.
+        Rows that look normal; None: all. They decide on the constant, and on clumps.
     margin : float, default=0.0
         m: f is at least m on all normal rows but the most distant. These are 5 % of the rows, or
         the share `contamination` if it is larger.
@@ -90,17 +94,19 @@ def clusters(
     """
     seeds = iter(torch.randint(2**31, (16,), generator=generator).tolist())
     chosen = torch.from_numpy(np.random.default_rng(next(seeds)).permutation(len(rows)))
-    seen = rows[chosen[:_MOST_ROWS]]
+    chosen = chosen[:_MOST_ROWS]
+    seen = rows[chosen]
     if contamination:
-        seen = _without_outliers(seen, contamination, next(seeds))
-        points = Mean(*(_points(seen, _POINTS, next(seeds), True) for _ in range(_STARTS)))
+        looks_normal = torch.full((len(seen),), True) if normal is None else normal[chosen]
+        seen = _without_outliers(seen, looks_normal, contamination, next(seeds))
+        points = Mean(*(_points(seen, _POINTS, next(seeds), _TENTH) for _ in range(_STARTS)))
         network: nn.Module = points
         if n_features > _FEW_FEATURES:
             network = Mean(points, principal_subspace(seen, most_directions=n_features - 1))
     else:
         experts = []
         for _ in range(_STARTS):
-            experts.append(_points(seen, _POINTS_OF_CLEAN_ROWS, next(seeds), False))
+            experts.append(_points(seen, _POINTS_OF_CLEAN_ROWS, next(seeds)))
             experts += [_boxes(seen, n_boxes, next(seeds)) for n_boxes in _BOXES]
         network = Mean(*experts)
     members = rows if normal is None else rows[normal]
@@ -112,11 +118,17 @@ def clusters(
     return network
 
 
-def _without_outliers(rows: Tensor, contamination: float, seed: int) -> Tensor:
-    """Leave out the share 2 c of the rows that are farthest from all centres, isolation counted."""
-    heights = -_points(rows, _POINTS, seed, True)(rows).squeeze(1)
-    left_out = int(min(2 * contamination, 0.5) * len(rows))
-    return rows[heights.argsort(stable=True)[: len(rows) - left_out].sort().values]
+def _without_outliers(rows: Tensor, normal: Tensor, contamination: float, seed: int) -> Tensor:
+    """Leave out the rows that are farthest from all centres, isolation counted, and clumps."""
+    share = min(2 * contamination, 0.5)
+    heights = -_points(rows, _POINTS, seed, _TENTH)(rows).squeeze(1)
+    left_out = int(share * len(rows))
+    kept = torch.zeros(len(rows), dtype=torch.bool)
+    kept[heights.argsort(stable=True)[: len(rows) - left_out]] = True
+    clump = (
+        ~normal & (contamination <= _MOST_CLUMPED) & (heights < heights[normal].quantile(_CLOSE))
+    )
+    return rows[kept & ~clump]
 
 
 def _cluster(rows: Tensor, n_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -134,13 +146,14 @@ def _cluster(rows: Tensor, n_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(means.cluster_centers_).to(rows), torch.from_numpy(means.labels_).long()
 
 
-def _points(rows: Tensor, n_points: int, seed: int, isolate: bool) -> NearestBox:
-    """Build minus the distance to the nearest centre; isolated centres count as farther."""
+def _points(rows: Tensor, n_points: int, seed: int, share: float = 0.0) -> NearestBox:
+    """Build minus the distance to the nearest centre, plus that of a centre to a share of rows."""
     centers, _ = _cluster(rows, n_points, seed)
     network = NearestBox(rows.shape[1], len(centers), generator=torch.Generator())
     network.assign(centers=centers)
-    if isolate:
-        nearest = torch.cdist(centers, rows).topk(max(len(rows) // 10, 1), largest=False).values
+    if share:
+        counted = max(int(share * len(rows)), 1)
+        nearest = torch.cdist(centers, rows).topk(counted, largest=False).values
         network.assign(offset=nearest.mean(1))
     return network
 

@@ -47,7 +47,7 @@ class TestHonestScores:
     def test_rows_of_a_fit_are_scored_as_new_ones_would_be(self):
         """Without the nearest other row the threshold would be that of distances to oneself."""
         X = blob(300, 0)
-        detector = quick(novelty=True, random_state=0).fit(X)
+        detector = quick(novelty=True, network="nearest-subspace", random_state=0).fit(X)
         honest, own = detector.decision_scores_, detector.decision_function(X)
         new = detector.decision_function(blob(300, 1))
         assert (honest >= own - 1e-9).all()
@@ -57,7 +57,12 @@ class TestHonestScores:
     def test_they_are_mean_distances_to_the_nearest_other_rows(self):
         X = blob(60, 0)
         untrained = LipOCC(
-            novelty=True, standardize=False, random_state=0, max_iter=1, learning_rate=1e-12
+            network="nearest-subspace",
+            novelty=True,
+            standardize=False,
+            random_state=0,
+            max_iter=1,
+            learning_rate=1e-12,
         ).fit(X)
         distances = NearestNeighbors(n_neighbors=2).fit(X).kneighbors()[0].mean(1)
         np.testing.assert_allclose(
@@ -66,7 +71,7 @@ class TestHonestScores:
 
     def test_duplicates_are_near_to_each_other(self):
         X = np.concatenate([blob(50, 0)] * 3)
-        detector = quick(novelty=True, random_state=0).fit(X)
+        detector = quick(novelty=True, network="nearest-subspace", random_state=0).fit(X)
         assert np.isfinite(detector.decision_scores_).all()
         np.testing.assert_allclose(
             detector.decision_scores_, detector.decision_function(X), atol=0.2
@@ -158,7 +163,9 @@ class TestConformal:
 
     def test_the_threshold_is_of_rows_that_the_network_has_not_seen(self):
         X = blob(200, 0)
-        detector = quick(novelty=True, threshold="conformal", random_state=0).fit(X)
+        detector = quick(
+            network="nearest-subspace", novelty=True, threshold="conformal", random_state=0
+        ).fit(X)
         centers = detector.network_[0].centers.detach().numpy()
         assert len(centers) == 150
         held_out = np.setdiff1d(
@@ -200,7 +207,12 @@ def fitted_state_of(detector):
 CONFIGURATIONS = [
     {"novelty": True},
     {"novelty": False, "contamination": 0.2},
-    {"threshold": "conformal", "alpha": 0.1, "attack_radius": 0.5},
+    {
+        "network": "nearest-subspace",
+        "threshold": "conformal",
+        "alpha": 0.1,
+        "attack_radius": 0.5,
+    },
 ]
 every_configuration = pytest.mark.parametrize("parameters", CONFIGURATIONS)
 

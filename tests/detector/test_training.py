@@ -426,7 +426,7 @@ class TestNamesAndBuilders:
         ("name", "builders", "n_rows"),
         [
             ("nearest-subspace", [nearest_subspace, partial(nearest_subspace)], 1200),
-            ("clusters", [clusters, partial(clusters), "auto"], 1200),
+            ("clusters", [clusters, partial(clusters)], 1200),
             ("dense", [dense, partial(dense), partial(partial(dense))], 1200),
             ("inscribed-balls", [inscribed_balls, partial(inscribed_balls)], 200),
         ],

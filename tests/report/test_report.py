@@ -208,7 +208,9 @@ def test_certified_radii_are_those_of_the_detector():
     )
 
 
-@pytest.mark.parametrize("parameters", [{"network": "auto"}, {"threshold": "conformal"}, {}])
+@pytest.mark.parametrize(
+    "parameters", [{"network": "nearest-subspace"}, {"threshold": "conformal"}, {}]
+)
 def test_training_rows_are_told_from_others(parameters):
     detector, known = small(**parameters).fit(cloud()), "The given rows are the training rows"
     assert known in render(detector, cloud(), n_rows=0)
@@ -255,7 +257,7 @@ def test_what_files_do_not_hold_is_said(tmp_path):
 
 def test_auto_is_resolved():
     text = assert_sound(render(LipOCC(random_state=0, max_iter=20).fit(cloud()))).text
-    for resolved in ("NearestSubspace", "newton_raphson(level=-1.5)", "Ball(radius="):
+    for resolved in ("NearestBox", "newton_raphson(level=-1.5)", "Ball(radius="):
         assert resolved in text
 
 
