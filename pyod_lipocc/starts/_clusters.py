@@ -61,8 +61,8 @@ def clusters(
     An isolated centre is pushed away by its mean distance to the nearest tenth of the rows. Before,
     a clustering of all contaminated rows finds the outliers. The share 2 c of the rows that are
     farthest from all centres is left out, c being the contamination, and 2 c a half at most. Rows
-    that do not look normal although they lie closer together than nearly all normal rows are a clump of
-    outliers, which is left out as well.
+    that do not look normal although they lie closer together than nearly all normal rows are a
+    clump of outliers, which is left out as well where c is a quarter at most.
 
     Parameters
     ----------
