@@ -56,7 +56,7 @@ FITS = {
     ),
     "module": lambda: (toy(), {"network": module()}),
     "builder": lambda: (toy(), {"network": partial(dense, hidden=(16, 16)), "max_iter": 40}),
-    "few images": images(200),
+    "few images": images(200, max_iter=60),
     "images": images(1200),
     "dense on images": images(300, network="dense", max_iter=20),
     # Narrow: certificates of the default widths take seconds.
