@@ -30,6 +30,27 @@ class Mutation(NamedTuple):
 
 MUTATIONS = [
     Mutation(
+        "boxes are convex",
+        "lipschitz/_boxes.py",
+        "half_width.clamp_min(0)",
+        "half_width",
+        "lipschitz/test_boxes.py",
+    ),
+    Mutation(
+        "networks trim the images of the next training",
+        "learning.py",
+        "least(-f.numpy(), recipe.contamination)",
+        "least(f.numpy(), recipe.contamination)",
+        "test_learning.py",
+    ),
+    Mutation(
+        "negative images leave the range of the pixels",
+        "recipe.py",
+        "beyond = _BEYOND * (domain.high - domain.low)",
+        "beyond = 0 * (domain.high - domain.low)",
+        "test_recipe.py",
+    ),
+    Mutation(
         "the mean over ranks",
         "distributed.py",
         "flat.div_(self.size)",
