@@ -6,13 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from pyod_lipocc._checks import check_integer
-from pyod_lipocc.lipschitz._assignment import assign_parameters
-from pyod_lipocc.stiefel import retract, sample_stiefel
+from pyod_lipocc.lipschitz._components import Components
 
 __all__ = ["NearestBox"]
 
 
-class NearestBox(nn.Module):
+class NearestBox(Components):
     r"""Signed distance to a union of K flat boxes, each with a radius of its own.
 
     .. math::
@@ -59,6 +58,8 @@ class NearestBox(nn.Module):
     [[-5.0], [-4.0]]
     """
 
+    half_width: nn.Parameter
+
     def __init__(
         self,
         n_features: int,
@@ -67,25 +68,10 @@ class NearestBox(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
         check_integer("n_features", n_features, 1)
         check_integer("n_boxes", n_boxes, 1)
         check_integer("n_directions", n_directions, 0, n_features)
-        axes = [
-            sample_stiefel(n_directions, n_features, generator=generator)
-            for _ in range(n_boxes if n_directions else 0)
-        ]
-        self.centers = nn.Parameter(torch.randn(n_boxes, n_features, generator=generator))
-        self.basis = nn.Parameter(
-            torch.stack(axes) if axes else torch.empty(n_boxes, 0, n_features)
-        )
-        self.half_width = nn.Parameter(torch.ones(n_boxes, n_directions))
-        self.offset = nn.Parameter(torch.zeros(n_boxes))
-        self.bias = nn.Parameter(torch.zeros(()))
-
-    def assign(self, **values: Tensor) -> None:
-        """Set parameters by name, each to a tensor of its shape."""
-        assign_parameters(self, values)
+        super().__init__(n_features, n_boxes, n_directions, generator, half_width=1.0)
 
     @torch.no_grad()
     def nearest(self, x: Tensor) -> Tensor:
@@ -129,15 +115,10 @@ class NearestBox(nn.Module):
         height: Tensor = torch.linalg.vector_norm(v, dim=1) + self.offset[k]
         return (self.bias - height).unsqueeze(1)
 
-    def stiefel_weights(self) -> list[nn.Parameter]:
-        """Return the parameters that an optimiser must keep on the Stiefel manifold."""
-        return [self.basis] if self.basis.shape[1] else []
-
     @torch.no_grad()
     def polish(self) -> None:
         """Retract the axes and clip the half-widths: removes the rounding of training."""
-        if self.basis.shape[1]:
-            self.basis.copy_(torch.stack([retract(rows) for rows in self.basis]))
+        super().polish()
         self.half_width.clamp_min_(0)
 
     def extra_repr(self) -> str:

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pyod_lipocc._checks import check_integer
-from pyod_lipocc.lipschitz._assignment import assign_parameters
+from pyod_lipocc.lipschitz._components import Components
 from pyod_lipocc.lipschitz._kernels import is_tracing, is_transformed
-from pyod_lipocc.stiefel import retract, sample_stiefel
 
 __all__ = ["NearestSubspace"]
 
@@ -53,7 +52,7 @@ def _single_precision_is_single() -> bool:
     return setting.fp32_precision in ("none", "ieee")
 
 
-class NearestSubspace(nn.Module):
+class NearestSubspace(Components):
     r"""Signed distance to a union of K affine subspaces, each with a radius of its own.
 
     .. math::
@@ -112,6 +111,8 @@ class NearestSubspace(nn.Module):
     tensor([[-5.]], grad_fn=<UnsqueezeBackward0>)
     """
 
+    contraction: nn.Parameter
+
     def __init__(
         self,
         n_features: int,
@@ -122,28 +123,13 @@ class NearestSubspace(nn.Module):
         leave_one_out: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
         check_integer("n_features", n_features, 1)
         check_integer("n_components", n_components, 1)
         check_integer("n_directions", n_directions, 0, n_features)
         check_integer("n_nearest", n_nearest, 1, n_components - leave_one_out)
+        super().__init__(n_features, n_components, n_directions, generator, contraction=0.0)
         self.n_nearest = n_nearest
         self.leave_one_out = leave_one_out
-        subspaces = [
-            sample_stiefel(n_directions, n_features, generator=generator)
-            for _ in range(n_components if n_directions else 0)
-        ]
-        self.centers = nn.Parameter(torch.randn(n_components, n_features, generator=generator))
-        self.basis = nn.Parameter(
-            torch.stack(subspaces) if subspaces else torch.empty(n_components, 0, n_features)
-        )
-        self.contraction = nn.Parameter(torch.zeros(n_components, n_directions))
-        self.offset = nn.Parameter(torch.zeros(n_components))
-        self.bias = nn.Parameter(torch.zeros(()))
-
-    def assign(self, **values: Tensor) -> None:
-        """Set parameters by name, each to a tensor of its shape."""
-        assign_parameters(self, values)
 
     def _sizes(self) -> tuple[int, int, int]:
         """Return K, q and d as numbers: in a shape, `torch.jit` would trace tensors."""
@@ -271,15 +257,10 @@ class NearestSubspace(nn.Module):
         heights = self.heights(x, self.nearest(x, coordinates), coordinates)
         return (self.bias - heights.mean(1)).unsqueeze(1)
 
-    def stiefel_weights(self) -> list[nn.Parameter]:
-        """Return the parameters that an optimiser must keep on the Stiefel manifold."""
-        return [self.basis] if self.basis.shape[1] else []
-
     @torch.no_grad()
     def polish(self) -> None:
         """Retract the subspaces and clip the contractions: removes the rounding of training."""
-        if self.basis.shape[1]:
-            self.basis.copy_(torch.stack([retract(rows) for rows in self.basis]))
+        super().polish()
         self.contraction.clamp_(0, 1)
 
     def extra_repr(self) -> str:
