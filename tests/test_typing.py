@@ -47,25 +47,21 @@ X = np.zeros((10, 2))
 """
 
 
-def test_slips_are_errors_and_nothing_else_is(tmp_path, pytestconfig):
-    cache = pytestconfig.cache.mkdir("mypy")  # what mypy knows of torch
+def test_slips_are_errors_and_nothing_else_is(tmp_path):
+    """In the folder of `make lint`, whose cache knows the package and torch."""
     script = tmp_path / "script.py"
     script.write_text(IMPORTS + RIGHT + WRONG)
     run = subprocess.run(
-        [
-            *(sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent"),
-            *("--cache-dir", str(cache), str(script)),
-        ],
-        env={"MYPYPATH": str(PACKAGE), "PATH": ""},
+        [sys.executable, "-m", "mypy", str(script)],
+        env={"PATH": ""},
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=PACKAGE,
     )
     lines = script.read_text().splitlines()
     found = [
         lines[int(line.split(":")[1]) - 1]
         for line in run.stdout.splitlines()
-        if line.startswith("script.py") or line.startswith(str(script))
-        if ": error:" in line
+        if line.startswith(str(script)) and ": error:" in line
     ]
     assert found == WRONG.strip().splitlines(), run.stdout + run.stderr

@@ -37,14 +37,10 @@ class Components(nn.Module):
         **along: float,
     ) -> None:
         super().__init__()
-        directions = [
-            sample_stiefel(n_directions, n_features, generator=generator)
-            for _ in range(n_components if n_directions else 0)
-        ]
+        shape = (n_components, n_directions, n_features)
+        directions = sample_stiefel(*shape, generator=generator) if n_directions else None
         self.centers = nn.Parameter(torch.randn(n_components, n_features, generator=generator))
-        self.basis = nn.Parameter(
-            torch.stack(directions) if directions else torch.empty(n_components, 0, n_features)
-        )
+        self.basis = nn.Parameter(torch.empty(shape) if directions is None else directions)
         for name, value in along.items():
             parameter = nn.Parameter(torch.full((n_components, n_directions), value))
             self.register_parameter(name, parameter)
@@ -70,4 +66,4 @@ class Components(nn.Module):
     def polish(self) -> None:
         """Retract the directions: removes the rounding of training."""
         if self.basis.shape[1]:
-            self.basis.copy_(torch.stack([retract(rows) for rows in self.basis]))
+            self.basis.copy_(retract(self.basis))

@@ -134,7 +134,7 @@ def test_is_deterministic_and_leaves_its_input_alone(case, layer):
 
 
 def test_gradients_reach_the_input_and_every_parameter(case):
-    layer, x = fresh(case), randn(64, *case.shape).requires_grad_()
+    layer, x = fresh(case), (3 * randn(64, *case.shape)).requires_grad_()
     outputs = layer(x)
     (outputs * randn(*outputs.shape, seed=1)).sum().backward()
     for tensor in (x, *(weight for weight in layer.parameters() if weight.numel())):
