@@ -62,6 +62,6 @@ def test_slips_are_errors_and_nothing_else_is(tmp_path):
     found = [
         lines[int(line.split(":")[1]) - 1]
         for line in run.stdout.splitlines()
-        if line.startswith(str(script)) and ": error:" in line
+        if "script.py:" in line and ": error:" in line
     ]
     assert found == WRONG.strip().splitlines(), run.stdout + run.stderr

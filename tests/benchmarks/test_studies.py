@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ from benchmarks.studies import signed_distance, under_attack
 from benchmarks.studies.paper import __main__ as paper
 from benchmarks.studies.paper.page import balanced_accuracy
 from benchmarks.studies.toy import __main__ as toy
+from pyod_lipocc import LipOCC
 from pyod_lipocc.datasets import load_digits_one_class
+
+
+@pytest.fixture
+def short_fits(monkeypatch):
+    for study in (paper, under_attack):
+        monkeypatch.setattr(study, "LipOCC", partial(LipOCC, max_iter=10))
 
 
 def test_signed_distances_have_a_row_each_and_pictures(tmp_path):
@@ -39,7 +47,7 @@ def test_toy_experiment_draws_what_was_run_and_runs_nothing_twice(tmp_path, caps
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == page
 
 
-def test_the_reproduction_has_a_row_for_each_network_and_trains_nothing_twice(tmp_path):
+def test_the_reproduction_has_a_row_for_each_network_and_trains_nothing_twice(tmp_path, short_fits):
     selected = ["--data", "digits", "--digits", "0", "--networks", "dense", "as-printed"]
     folders = ["--cache", str(tmp_path / "cache"), "--output", str(tmp_path)]
     paper.main([*selected, "--steps", "1", *folders])
@@ -64,7 +72,7 @@ def test_balanced_accuracy_is_the_best_mean_of_both_recalls():
     assert balanced_accuracy(cell) == 87.5
 
 
-def test_no_attack_goes_below_what_is_certified(tmp_path):
+def test_no_attack_goes_below_what_is_certified(tmp_path, short_fits):
     small = ["--data", "digits", "--digits", "0", "--images", "5", "--steps", "1"]
     under_attack.main([*small, "--cache", str(tmp_path), "--output", str(tmp_path)])
     page = (tmp_path / "under-attack.md").read_text(encoding="utf-8")
