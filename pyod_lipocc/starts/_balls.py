@@ -185,11 +185,13 @@ def _rolling_ball(rows: Floats, reach: float, rng: np.random.Generator) -> Float
         distances, nearest = tree.query(centers)
         outside = distances > reach
         centers, distances, nearest = centers[outside], distances[outside], nearest[outside]
+        moved = np.arange(len(centers))
         for _ in range(_MOVES):
-            away = (centers - rows[nearest]) * (reach / distances)[:, None]
-            centers = rows[nearest] + away
-            distances, nearest = tree.query(centers)
-        touching = distances > (1 - _TOLERANCE) * reach
+            row = rows[nearest[moved]]
+            centers[moved] = row + (centers[moved] - row) * (reach / distances[moved])[:, None]
+            distances[moved], nearest[moved] = tree.query(centers[moved])
+            moved = moved[distances[moved] < (1 - _TOLERANCE) * reach]
+        touching = distances >= (1 - _TOLERANCE) * reach
         found.append(centers[touching])
         touched = np.union1d(touched, nearest[touching])
         if sum(map(len, found)) >= positions:
