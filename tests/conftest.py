@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import numpy as np
@@ -24,6 +25,11 @@ ROUNDING = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 SIGNIFICANCE = 1e-3
 """Level of the Kolmogorov-Smirnov tests: with fixed seeds they pass or fail for good."""
+
+
+def pytest_collection_finish():
+    """Tests collect garbage often: leave out the objects of the imports, which are many."""
+    gc.freeze()
 
 
 def random_states() -> tuple[object, ...]:

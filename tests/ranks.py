@@ -9,11 +9,11 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from functools import partial
-from multiprocessing import get_context
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from processes import FORKED
 from sklearn.base import clone
 from small import cloud, small
 from torch import nn
@@ -28,10 +28,6 @@ from pyod_lipocc.lipschitz import OrthogonalConv2d, conv, dense
 SIZE = 2
 DOMAIN = ("radius", "center", "low", "high")
 IMAGE = (4, 4)
-
-# The server imports the package once: its forks, the ranks, start in no time.
-_context = get_context("forkserver")
-_context.set_forkserver_preload(["pyod_lipocc"])
 
 
 def join(rank, file, timeout):
@@ -50,7 +46,7 @@ class Pair:
 
     def __init__(self, file, timeout=60):
         self._ranks = [
-            ProcessPoolExecutor(1, _context, initializer=join, initargs=(rank, file, timeout))
+            ProcessPoolExecutor(1, FORKED, initializer=join, initargs=(rank, file, timeout))
             for rank in range(SIZE)
         ]
 
@@ -166,7 +162,7 @@ class DieOnOneRank(Callback):
 class StallOneRank(Callback):
     def step(self, iteration, metrics):
         if iteration == 7 and dist.get_rank() == 1:
-            time.sleep(4)
+            time.sleep(2)
 
 
 def draws(seed):

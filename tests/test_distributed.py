@@ -23,8 +23,8 @@ def pair(tmp_path_factory):
 
 @pytest.fixture
 def mortal(tmp_path):
-    """Two ranks that wait for two seconds for each other."""
-    pair = Pair(tmp_path / "store", timeout=2)
+    """Two ranks that wait for a second for each other."""
+    pair = Pair(tmp_path / "store", timeout=1)
     yield pair
     pair.close()
 
@@ -51,14 +51,15 @@ def test_two_ranks_step_as_one_process_with_all_rows_and_negatives(pair, name, d
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"max_iter": 1000, "n_newton_steps": 1, "batch_size": 16},
+        {"max_iter": 400, "n_newton_steps": 1, "batch_size": 16},
         {"novelty": True, "threshold": "conformal"},
         {"network": "dense", "image_shape": (3, 1), "standardize": False},
         {"network": "nearest-subspace", "threshold": "boundary", "random_state": None},
     ],
-    ids=["1,000 steps", "conformal", "images", "nearest-subspace"],
+    ids=["1,200 steps", "conformal", "images", "nearest-subspace"],
 )
 def test_ranks_hold_the_same_bits(pair, parameters):
+    """After a fit and two of `partial_fit`."""
     one(pair.run(ranks.fitted_state, X, parameters, [3 * X[:50], X[:41]]))
 
 

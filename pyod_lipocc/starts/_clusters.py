@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
@@ -140,7 +141,8 @@ def _cluster(rows: Tensor, n_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
     drawn = np.random.default_rng(seed).permutation(len(rows))[:n_clusters]
     first = np.unique(rows[torch.from_numpy(drawn)].numpy(), axis=0)
     means = KMeans(len(first), init=first, n_init=1, max_iter=_ROUNDS)
-    with warnings.catch_warnings():
+    unchecked = config_context(assume_finite=True, skip_parameter_validation=True)
+    with unchecked, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # clusters may merge
         means.fit(rows.numpy())
     return torch.from_numpy(means.cluster_centers_).to(rows), torch.from_numpy(means.labels_).long()

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import inspect
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from joblib.externals.loky import get_reusable_executor
+from processes import FORKED
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import make_pipeline
@@ -169,7 +169,7 @@ def test_every_point_of_a_grid_is_fitted():
 
 def test_another_process_agrees_with_this_one():
     X = cloud()
-    with get_reusable_executor(max_workers=1) as process:  # joblib's processes are such
+    with ProcessPoolExecutor(1, FORKED) as process:
         there = process.submit(small().fit, X).result()
     np.testing.assert_allclose(
         there.decision_function(X), small().fit(X).decision_scores_, rtol=1e-6, atol=1e-6

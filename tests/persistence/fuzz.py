@@ -198,12 +198,12 @@ def megabytes():
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the files that failed")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     rng = np.random.default_rng(arguments.seed)
