@@ -99,9 +99,12 @@ def of_a_user(n_features, generator):
 
 
 KINDS = {
-    "prototypes and a subspace": (flat(80), {}),
-    "one plane too many": (flat(80), {"novelty": True}),
-    "as many points as are screened": (cloud(2100, 3), {"novelty": True}),
+    "clusters of contaminated rows": (flat(80), {}),
+    "clusters": (flat(80), {"novelty": True}),
+    "as many points as are screened": (
+        cloud(2100, 3),
+        {"novelty": True, "network": "nearest-subspace"},
+    ),
     "subspaces of images": (cloud(1000, 64), {"standardize": False, **PIXELS}),
     "balls": (cloud(80, 2), {"network": "inscribed-balls"}),
     "dense": (flat(80), {"network": partial(dense, hidden=(9, 8))}),
@@ -145,7 +148,7 @@ KINDS = {
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 EVERY_LAYER = (
-    *("prototypes and a subspace", "as many points as are screened", "conv", "conv deep"),
+    *("clusters of contaminated rows", "as many points as are screened", "conv", "conv deep"),
     *("circular and pools", "averages", "maximum", "minimum", "of a user"),
 )
 """Kinds that together hold every layer: torch takes a second to compile one."""
@@ -262,7 +265,7 @@ class TestPrecision:
         scored = detector.to_torch().float()(torch.from_numpy(X)).numpy()
         np.testing.assert_allclose(scored, detector.decision_function(X), rtol=1e-5, atol=1e-5)
 
-    @pytest.mark.parametrize("kind", ["prototypes and a subspace", "dense", "orthogonal"])
+    @pytest.mark.parametrize("kind", ["clusters of contaminated rows", "dense", "orthogonal"])
     def test_far_rows_do_not_overflow(self, kind):
         X = 1e100 * rows(kind, TRACED)
         scorer = fitted(kind).to_torch()
