@@ -48,7 +48,9 @@ def client():
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
         preloaded("distributed", "dask.dataframe", "pyod_lipocc.dask"),
-        LocalCluster(2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client

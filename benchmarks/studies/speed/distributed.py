@@ -62,7 +62,7 @@ def run(effort: Effort, folder: Path, n: int, workers: int) -> dict[str, object]
     limit = IMPORTS + data // 4 // workers
     with (
         LocalCluster(
-            workers, threads_per_worker=1, memory_limit=limit, dashboard_address=":0"
+            n_workers=workers, threads_per_worker=1, memory_limit=limit, dashboard_address=":0"
         ) as cluster,
         Client(cluster) as client,
     ):
