@@ -92,7 +92,8 @@ class NearestBox(Components):
             along = torch.addmm(origin, x, self.basis.reshape(K * q, d).T, beta=-1)
             along = along.view(x.shape[0], K, q)
             inside = self._inside(along, self.half_width)
-            squared += (inside * (inside - 2 * along)).sum(2)
+            # In place: memory of this size costs more than the arithmetic.
+            squared += along.mul_(-2).add_(inside).mul_(inside).sum(2)
         heights = squared.clamp_min_(0).sqrt_().add_(self.offset)
         nearest: Tensor = heights.argmin(1)
         return nearest
@@ -101,7 +102,7 @@ class NearestBox(Components):
     def _inside(along: Tensor, half_width: Tensor) -> Tensor:
         """Project coordinates along the axes on the box."""
         reach = half_width.clamp_min(0)
-        return torch.minimum(torch.maximum(along, -reach), reach)
+        return torch.clamp(along, -reach, reach)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, d) to (n, 1)."""
