@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 DEVICE ?= cpu
 
 .PHONY: demo test lint docs benchmark frontier speed certify toy paper under-attack signed-distance \
-	fuzz mutations dist clean
+	fuzz mutations recipes dist clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -64,6 +64,11 @@ fuzz: $(READY)
 
 mutations: $(READY)
 	$(BIN)/python tests/mutations/run.py
+
+# Half a gigabyte of engines; that of Spark needs Java.
+recipes: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[recipes]"
+	$(BIN)/python -m pytest -q tests/recipes
 
 # Files of an earlier build would get into this one.
 dist: $(READY)

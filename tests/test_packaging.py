@@ -15,7 +15,7 @@ from pyod_lipocc import __version__
 
 ROOT = Path(__file__).parents[1]
 CHECK = runpy.run_path(str(ROOT / ".github" / "check_dist.py"))
-OF_DEVELOPERS = {"benchmarks", "dev", "docs", "lint", "test"}
+OF_DEVELOPERS = {"benchmarks", "dev", "docs", "lint", "recipes", "test"}
 
 
 def config() -> ConfigParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -27,8 +28,9 @@ def expected(detector):
 
 
 @pytest.mark.filterwarnings("default")
-def test_spark_maps_partitions(detector, expected):
+def test_spark_maps_partitions(detector, expected, monkeypatch):
     sql = pytest.importorskip("pyspark.sql")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
 
     def score(frames):
         for frame in frames:
