@@ -18,7 +18,7 @@ LOGGER.addHandler(logging.NullHandler())
 
 @contextmanager
 def phase(name: str, *, total: int | None = None, verbose: int = 0, **bar: Any) -> Iterator[Any]:
-    """Time a phase; yield its bar, whose `update` takes numbers of rows out of `total`.
+    """Time a phase; yield its bar, whose `update` takes what is done of `total`, in rows if unsaid.
 
     Of a phase without a total, only the time that it has taken is known.
     """

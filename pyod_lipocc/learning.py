@@ -286,11 +286,15 @@ def _learn_from(
 
     def train_on(normal: Tensor) -> Learned:
         folded, lowered = start[:0], np.empty(0)
-        with phase("start", verbose=recipe.verbose), one_thread:
+        n_folds = recipe.n_folds(len(start))
+        progress = phase("start", total=1 + n_folds, unit="fit", verbose=recipe.verbose)
+        with progress as bar, one_thread:
             built = started_from(start, normal)
-            if n_folds := recipe.n_folds(len(start)):
+            bar.update()
+            if n_folds:
                 folds = np.array_split(rng.permutation(start), n_folds)
-                lowered = _lowered(built, rows, folds, partial(started_from, normal=normal))
+                again = partial(started_from, normal=normal)
+                lowered = _lowered(built, rows, folds, again, bar.update)
                 folded, lowered = start, scaling.unit * lowered[start]
         network = ranks.first(built).to(recipe.device)
         distance = SignedDistance(network, scaling, margin * recipe.gain(network), domain)
@@ -317,6 +321,7 @@ def _lowered(
     rows: Tensor,
     folds: list[Indices],
     started_from: Callable[[Indices], nn.Module],
+    progress: Callable[[], object],
 ) -> Floats:
     """Return how much lower a start scores its rows than starts from the other folds do.
 
@@ -331,6 +336,7 @@ def _lowered(
             others = np.setdiff1d(np.concatenate(folds), fold)
             difference = (network.eval()(rows) - started_from(others).eval()(rows)).flatten()
             lowered[fold] = share * (difference[fold] - difference[others].median()).numpy()
+            progress()
     return lowered
 
 
