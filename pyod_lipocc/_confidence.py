@@ -14,7 +14,7 @@ __all__ = ["Reference", "confidence", "quantiles", "rejected"]
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int_]
 
-_MOST_VALUES = 10_001
+_MOST_VALUES = 2_501
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Reference:
 
     @classmethod
     def of(cls, scores: Floats) -> Reference:
-        """Keep up to 10,001 scores, evenly spaced in rank."""
+        """Keep up to 2,501 scores, evenly spaced in rank."""
         ordered = np.sort(scores)
         values = quantiles(ordered)
         below, at_most = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
@@ -62,7 +62,7 @@ class Reference:
 
 
 def quantiles(ordered: Floats) -> Floats:
-    """Return the different ones of up to 10,001 values of a sorted array, evenly spaced in rank."""
+    """Return the different ones of up to 2,501 values of a sorted array, evenly spaced in rank."""
     ranks = np.linspace(0, len(ordered) - 1, min(_MOST_VALUES, len(ordered))).astype(int)
     return np.unique(ordered[ranks])
 

@@ -565,7 +565,7 @@ class LipOCC(BaseDetector):
         Returns
         -------
         confidence : ndarray of shape (n,)
-            In [0, 1]. Of more than 10,001 training scores, 10,001 of evenly spaced ranks are known,
+            In [0, 1]. Of more than 2,501 training scores, 2,501 of evenly spaced ranks are known,
             and the ranks between these are interpolated.
 
         References
