@@ -128,9 +128,11 @@ class Section:
 
     def lead(self) -> str:
         """Return a line that says by how much LipOCC leads the best kind of nearest neighbours."""
-        if not {"LipOCC", *NEIGHBOURS} <= set(self.solvers) or not self.common:
+        names = ["LipOCC", *NEIGHBOURS]
+        if not set(names) <= set(self.solvers):
             return ""
-        runs = self.runs[self.runs["set"].isin(self.common)]
+        runs = self.runs[self.runs["solver"].isin(names)]
+        runs = runs[runs["set"].isin(common := Section(runs).common)]
         means = 100 * runs.groupby(["set", "solver"])["roc_auc"].mean().unstack()
         best = means[NEIGHBOURS].mean().idxmax()
         lead = means["LipOCC"].mean() - means[best].mean()
@@ -138,7 +140,7 @@ class Section:
         return (
             f"Mean ROC AUC of LipOCC minus the best of {', '.join(NEIGHBOURS)}: {lead:+.2f} "
             f"({best}); minus the best of the three on each set: {by_set:+.2f}. "
-            f"Means of {len(self.common)} sets.\n"
+            f"Means of {len(common)} sets.\n"
         )
 
     def costs(self) -> str:
