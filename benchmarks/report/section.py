@@ -132,7 +132,9 @@ class Section:
         if not set(names) <= set(self.solvers):
             return ""
         runs = self.runs[self.runs["solver"].isin(names)]
-        runs = runs[runs["set"].isin(common := Section(runs).common)]
+        if not (common := Section(runs).common):
+            return ""
+        runs = runs[runs["set"].isin(common)]
         means = 100 * runs.groupby(["set", "solver"])["roc_auc"].mean().unstack()
         best = means[NEIGHBOURS].mean().idxmax()
         lead = means["LipOCC"].mean() - means[best].mean()
