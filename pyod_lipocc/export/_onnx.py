@@ -243,20 +243,34 @@ def _taps(mode: str, before: Shape, after: Shape, *axes: Shape) -> npt.NDArray[n
     return np.where(inside, rows * width + columns, height * width)
 
 
+_Components = lipschitz.NearestBox | lipschitz.NearestSubspace
+
+
+def _squared_distances(graph: Graph, layer: _Components, x: str) -> str:
+    """Add the squared distances of rows to all centres, by products of matrices."""
+    products = graph.add("MatMul", x, -2 * layer.centers.mT)
+    squared = graph.add("Add", products, (layer.centers**2).sum(1))
+    norms = graph.add("ReduceSum", graph.add("Mul", x, x), np.array([1]), keepdims=1)
+    return graph.add("Add", squared, norms)
+
+
+def _coordinates(graph: Graph, layer: _Components, x: str) -> str:
+    """Add the coordinates of rows along all directions, seen from the centres."""
+    K, q, d = layer.basis.shape
+    origin = torch.einsum("kqd,kd->kq", layer.basis, layer.centers)
+    products = graph.add("MatMul", x, layer.basis.detach().reshape(K * q, d).mT)
+    return graph.add("Sub", graph.reshape(products, (K, q)), origin)
+
+
 def _nearest_subspace(
     graph: Graph, layer: lipschitz.NearestSubspace, x: str, before: Shape, after: Shape
 ) -> str:
     """Find the nearest components by products of matrices, their heights by differences."""
     K, q, d = layer.basis.shape
     j, basis = layer.n_nearest, layer.basis.detach().reshape(K * q, d)
-    products = graph.add("MatMul", x, -2 * layer.centers.mT)
-    squared = graph.add("Add", products, (layer.centers**2).sum(1))
-    norms = graph.add("ReduceSum", graph.add("Mul", x, x), np.array([1]), keepdims=1)
-    squared = graph.add("Add", squared, norms)
+    squared = _squared_distances(graph, layer, x)
     if q:
-        origin = torch.einsum("kqd,kd->kq", layer.basis, layer.centers)
-        products = graph.reshape(graph.add("MatMul", x, basis.mT), (K, q))
-        coordinates = graph.add("Sub", products, origin)
+        coordinates = _coordinates(graph, layer, x)
         squares = graph.add("Mul", coordinates, coordinates)
         lost = graph.add("Mul", squares, 1 - layer.contraction.clamp(0, 1) ** 2)
         squared = graph.add("Sub", squared, graph.add("ReduceSum", lost, np.array([2]), keepdims=0))
@@ -279,16 +293,11 @@ def _nearest_box(
     graph: Graph, layer: lipschitz.NearestBox, x: str, before: Shape, after: Shape
 ) -> str:
     """Find the nearest box by products of matrices, its height by differences."""
-    K, q, d = layer.basis.shape
+    _, q, d = layer.basis.shape
     reach = layer.half_width.detach().clamp_min(0)
-    products = graph.add("MatMul", x, -2 * layer.centers.mT)
-    squared = graph.add("Add", products, (layer.centers**2).sum(1))
-    norms = graph.add("ReduceSum", graph.add("Mul", x, x), np.array([1]), keepdims=1)
-    squared = graph.add("Add", squared, norms)
+    squared = _squared_distances(graph, layer, x)
     if q:
-        origin = torch.einsum("kqd,kd->kq", layer.basis, layer.centers)
-        products = graph.add("MatMul", x, layer.basis.detach().reshape(K * q, d).mT)
-        along = graph.add("Sub", graph.reshape(products, (K, q)), origin)
+        along = _coordinates(graph, layer, x)
         inside = _inside(graph, along, reach)
         beyond = graph.add("Sub", inside, graph.add("Add", along, along))
         parts = graph.add("Mul", inside, beyond)
