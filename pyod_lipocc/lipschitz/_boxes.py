@@ -82,15 +82,10 @@ class NearestBox(Components):
         :math:`v = x - \mu`, :math:`a = U v` and c its part inside the box. By cancellation, only
         boxes of nearly the same height may be confused.
         """
-        # numel, since `torch.jit` would trace shapes as tensors
-        K = torch.numel(self.offset)
-        q, d = torch.numel(self.half_width) // K, torch.numel(self.centers) // K
         squared = torch.addmm(self.centers.square().sum(1), x, self.centers.T, alpha=-2)
         squared += x.square().sum(1, keepdim=True)
-        if q:
-            origin = torch.einsum("kqd,kd->kq", self.basis, self.centers).reshape(-1)
-            along = torch.addmm(origin, x, self.basis.reshape(K * q, d).T, beta=-1)
-            along = along.view(x.shape[0], K, q)
+        if torch.numel(self.basis):
+            along = self.coordinates(x)
             inside = self._inside(along, self.half_width)
             # In place: memory of this size costs more than the arithmetic.
             squared += along.mul_(-2).add_(inside).mul_(inside).sum(2)

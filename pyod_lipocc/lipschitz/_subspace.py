@@ -131,21 +131,10 @@ class NearestSubspace(Components):
         self.n_nearest = n_nearest
         self.leave_one_out = leave_one_out
 
-    def _sizes(self) -> tuple[int, int, int]:
-        """Return K, q and d as numbers: in a shape, `torch.jit` would trace tensors."""
-        K = torch.numel(self.offset)
-        return K, torch.numel(self.contraction) // K, torch.numel(self.centers) // K
-
     def shrinkage(self) -> Tensor:
         """Return 1 - s, clipped to [0, 1]. The gradient ignores the clipping."""
         inside = self.contraction.detach().clamp(0, 1)
         return 1 - (inside + (self.contraction - self.contraction.detach()))
-
-    def coordinates(self, x: Tensor) -> Tensor:
-        """Return U_k (x - mu_k) for every component, shape (n, K, q), by one matrix product."""
-        K, q, d = self._sizes()
-        along = torch.einsum("kqd,kd->kq", self.basis, self.centers).reshape(-1)
-        return torch.addmm(along, x, self.basis.reshape(K * q, d).T, beta=-1).view(x.shape[0], K, q)
 
     @torch.no_grad()
     def nearest(self, x: Tensor, coordinates: Tensor) -> Tensor:
