@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyod_lipocc._checks import check_integer
-from pyod_lipocc.lipschitz._components import Components
+from pyod_lipocc.lipschitz._components import Components, squared_distances
 
 __all__ = ["NearestBox"]
 
@@ -82,8 +82,7 @@ class NearestBox(Components):
         :math:`v = x - \mu`, :math:`a = U v` and c its part inside the box. By cancellation, only
         boxes of nearly the same height may be confused.
         """
-        squared = torch.addmm(self.centers.square().sum(1), x, self.centers.T, alpha=-2)
-        squared += x.square().sum(1, keepdim=True)
+        squared = squared_distances(x, self.centers, self.centers.square().sum(1))
         if torch.numel(self.basis):
             along = self.coordinates(x)
             inside = self._inside(along, self.half_width)

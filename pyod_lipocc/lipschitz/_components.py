@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pyod_lipocc.stiefel import retract, sample_stiefel
 
-__all__ = ["Components"]
+__all__ = ["Components", "squared_distances"]
 
 
 class Components(nn.Module):
@@ -79,3 +79,9 @@ class Components(nn.Module):
         """Retract the directions: removes the rounding of training."""
         if self.basis.shape[1]:
             self.basis.copy_(retract(self.basis))
+
+
+def squared_distances(rows: Tensor, centers: Tensor, squares: Tensor) -> Tensor:
+    """Return squared distances, shape (n, K), to centres of the squared lengths given."""
+    squared = torch.addmm(squares, rows, centers.T, alpha=-2)
+    return squared.add_((rows * rows).sum(1, keepdim=True))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyod_lipocc._checks import check_integer
-from pyod_lipocc.lipschitz._components import Components
+from pyod_lipocc.lipschitz._components import Components, squared_distances
 from pyod_lipocc.lipschitz._kernels import is_tracing, is_transformed
 
 __all__ = ["NearestSubspace"]
@@ -36,12 +36,6 @@ def _smallest(values: Tensor, k: int) -> Tensor:
     candidates = torch.cat((members, columns[n_groups * size :].expand(n, -1)), dim=1)
     best = values.gather(1, candidates).topk(k, dim=1, largest=False).indices
     return candidates.gather(1, best)
-
-
-def _squared_distances(rows: Tensor, centers: Tensor, squares: Tensor) -> Tensor:
-    """Return squared distances, shape (n, K), to centres of the squared lengths given."""
-    squared = torch.addmm(squares, rows, centers.T, alpha=-2)
-    return squared.add_((rows * rows).sum(1, keepdim=True))
 
 
 def _single_precision_is_single() -> bool:
@@ -169,7 +163,7 @@ class NearestSubspace(Components):
         _, q, _ = self._sizes()
         found = []
         for rows, along in zip(*map(self._blocks, (x, coordinates)), strict=True):
-            squared = _squared_distances(rows, self.centers, squares)
+            squared = squared_distances(rows, self.centers, squares)
             if q:
                 squared -= torch.einsum("nkq,nkq,kq->nk", along, along, 1 - kept * kept)
             found.append(_smallest(squared.clamp_min_(0).sqrt_().add_(self.offset), k))
@@ -194,7 +188,7 @@ class NearestSubspace(Components):
         e = single.eps * (x.shape[1] + 8) * w.square() + single.tiny * x.shape[1]
         chosen, least, last = [], [], []
         for rows in self._blocks(x):
-            squared = _squared_distances(rows.float(), centers, squares)
+            squared = squared_distances(rows.float(), centers, squares)
             heights = squared.clamp_min_(0).sqrt_().add_(offset)
             candidates = _smallest(heights, k + _SPARE)
             exact, best = self.heights(rows, candidates, rows).topk(k, dim=1, largest=False)
