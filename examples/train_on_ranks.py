@@ -21,7 +21,7 @@ if __name__ == "__main__":
     # A rank reads its rows only; here all rows are at hand.
     shard = load_toy("two-moons", 2000, random_state=0)[rank::size]
     detector = LipOCC(
-        novelty=True, network="dense", max_iter=200, device=device, random_state=0, verbose=1
+        novelty=True, network="dense", max_iter=100, device=device, random_state=0, verbose=1
     )
     detector.fit(shard)
 

@@ -22,6 +22,7 @@ from pyod_lipocc._random import reproducible_convolutions, torch_generator
 from pyod_lipocc._table import Indices, Rows, Table
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz import (
+    NearestBox,
     NearestSubspace,
     OrthogonalConv2d,
     ReshapedConv2d,
@@ -326,10 +327,14 @@ def _lowered(
     """Return how much lower a start scores its rows than starts from the other folds do.
 
     The constant of each start comes from its own rows: on the rows that both have seen, the two
-    have the same median. A start from fewer rows scores new rows higher: the difference falls as
-    the number of rows rises, and counts as much less as there are fewer rows in the other folds.
+    have the same median. A start from fewer rows scores new rows higher. Components of several rows
+    each follow their rows by a distance that falls as 1 / n, so that the difference counts as much
+    less as there are fewer rows in the other folds. Where each row has a component of its own, the
+    distance between neighbours hardly depends on n, and the difference counts in full.
     """
-    share = 1 - 1 / len(folds)
+    kinds = (NearestBox, NearestSubspace)
+    components = max(len(one.offset) for one in network.modules() if isinstance(one, kinds))
+    share = 1 - max(1 - components / len(rows), 0) / len(folds)
     lowered = np.empty(len(rows))
     with torch.no_grad():
         for fold in folds:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import ranks
@@ -9,6 +13,7 @@ from small import cloud, small
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from pyod_lipocc import LipOCC
 from pyod_lipocc.callbacks import EarlyStopping
 
 X = cloud(202)
@@ -147,3 +152,16 @@ class TestErrors:
 def test_a_rank_that_is_lost_is_an_error(mortal, callback):
     error, _ = mortal.errors(ranks.fitted, X, {"callbacks": [callback]})
     assert isinstance(error, RuntimeError)
+
+
+def test_torchrun_starts_the_example(tmp_path):
+    """Each rank has half of the rows, and the scores of all."""
+    example = Path(__file__).parents[1] / "examples" / "train_on_ranks.py"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*torchrun, f"--nproc-per-node={ranks.SIZE}", example]
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+    )
+    for rank in range(ranks.SIZE):
+        assert ended.stdout.count(f"rank {rank}: 1000 rows of 2000") == 1
+    assert LipOCC.load(tmp_path / "two-moons.safetensors").decision_scores_.shape == (2000,)
