@@ -238,11 +238,14 @@ class LipOCC(BaseDetector):
                      noise around the rows, and shuffled marginals. Images, for every network: an
                      equal share each of images that are turned or flipped, shuffled, pasted,
                      warped, rotated, erased and overlaid.
-    `n_newton_steps` 4; 1 for a network that starts from rows or pools.
+    `n_newton_steps` 4; 1 for a network that starts from rows; 0 for a network that pools, which
+                     would know the negatives by the texture that the steps leave.
     `sampler`        Algorithm 1, towards the level -m as the paper prints it; towards -1.5 m for a
                      network that starts from rows of a table. Images: eta from 0 to 1.6.
-    `max_iter`       1,000; 10 for a network that starts from rows. Images: 800 and 200.
-    `batch_size`     256; 64 for images and a network that does not start from rows.
+    `max_iter`       1,000; 10 for a network that starts from rows. Images: 800 and 200; 1,600 for a
+                     network that pools.
+    `batch_size`     256; 64 for images and a network that does not start from rows; 32 for a
+                     network that pools.
     `learning_rate`  Falls linearly to 0: from 5e-3; from 2e-2 for a network that pools; from 1e-3,
                      or m / 50 if that is less, for a network that starts from rows.
     ================ ===============================================================================

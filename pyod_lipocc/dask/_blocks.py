@@ -16,6 +16,7 @@ from pyod_lipocc._isolation import isolated
 from pyod_lipocc._progress import unwatched
 from pyod_lipocc._random import global_seed
 from pyod_lipocc._table import Indices, Rows, Table
+from pyod_lipocc.dask._allocator import reuse_temporaries
 
 __all__ = ["Blocks", "merged"]
 
@@ -144,6 +145,7 @@ def _measured(
     merge: Callable[[T, T], T],
     in_chunks: bool,
 ) -> T:
+    reuse_temporaries()
     if not in_chunks:
         return measure(np.delete(block, left_out, axis=0))
     return Table.of(block).without(left_out).fold(measure, merge)
@@ -159,5 +161,6 @@ def _taken(
 
 @isolated()
 def _used(parts: list[Rows], use: Callable[[Rows], T], seed: int) -> T:
+    reuse_temporaries()
     with global_seed(seed):
         return use(np.concatenate(parts))

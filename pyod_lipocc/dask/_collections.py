@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from pyod_lipocc._extras import import_extra
 from pyod_lipocc._rows import check_rows
 from pyod_lipocc._table import Rows
+from pyod_lipocc.dask._allocator import reuse_temporaries
 from pyod_lipocc.detector import LipOCC
 
 __all__ = ["blocks", "check_columns", "is_collection", "lazily"]
@@ -86,6 +87,7 @@ def lazily(
 
 
 def _call(name: str, options: dict[str, Any], part: Any, model: Any) -> Rows:
+    reuse_temporaries()
     answer: Rows = getattr(model, name)(part, **options)
     return answer
 

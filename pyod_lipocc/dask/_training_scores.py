@@ -13,6 +13,7 @@ from pyod_lipocc._extras import import_extra
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._moments import extremes, moments
 from pyod_lipocc._table import Indices, Rows
+from pyod_lipocc.dask._allocator import reuse_temporaries
 from pyod_lipocc.dask._blocks import Blocks
 from pyod_lipocc.dask._selection import quantile
 from pyod_lipocc.learning import Learned, rise, scored
@@ -87,6 +88,7 @@ def _counts(values: Floats, rows: Rows) -> Any:
 def _scored(
     block: Rows, own: Indices, honest: Floats, folded: Indices, lowered: Floats, distance: Any
 ) -> Floats:
+    reuse_temporaries()
     scores = scored(distance, block)
     scores[own] = honest
     scores[folded] += lowered

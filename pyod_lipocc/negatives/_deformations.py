@@ -69,7 +69,7 @@ class Rotate(_Deformation):
     ----------
     image_shape : tuple of int
         (height, width) or (channels, height, width), of more than one pixel per channel.
-    noise : float, default=0.05
+    noise : float, default=0.0
         Standard deviation of the noise on each pixel, in the units of the pixels.
     degrees : tuple of float, default=(20.0, 340.0)
         Bounds of the uniform angle. A smaller angle may leave the image within its class.
@@ -87,7 +87,7 @@ class Rotate(_Deformation):
     Examples
     --------
     >>> from pyod_lipocc.domains import Box
-    >>> turn = Rotate((2, 2), noise=0.0, degrees=(90.0, 90.0))
+    >>> turn = Rotate((2, 2), degrees=(90.0, 90.0))
     >>> box = Box(0.0, 9.0).expand(4).to(torch.float32)
     >>> turn(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), box, torch.Generator()).round(decimals=3)
     tensor([[2., 4., 1., 3.]])
@@ -116,7 +116,7 @@ class Warp(_Deformation):
     ----------
     image_shape : tuple of int
         (height, width) or (channels, height, width), of more than one pixel per channel.
-    noise : float, default=0.05
+    noise : float, default=0.0
         Standard deviation of the noise on each pixel, in the units of the pixels.
     degrees : float, default=35.0
         Largest angle of the rotation, in either direction.
@@ -190,11 +190,13 @@ class _BoxEdit(_Deformation):
 class Erase(_BoxEdit):
     """Erase a rectangle of each image to the background.
 
+    A rectangle of mere background leaves the image as it is: Algorithm 1 moves it to the boundary.
+
     Parameters
     ----------
     image_shape : tuple of int
         (height, width) or (channels, height, width), of more than one pixel per channel.
-    noise : float, default=0.05
+    noise : float, default=0.0
         Standard deviation of the noise on each pixel, in the units of the pixels.
     share : tuple of float, default=(0.3, 0.7)
         Bounds of the uniform share of each side that the rectangle spans, within (0, 1].
@@ -208,7 +210,7 @@ class Erase(_BoxEdit):
     --------
     >>> from pyod_lipocc.domains import Box
     >>> x = torch.tensor([[0.0] * 5 + [1.0, 1.0] + [0.0] * 2 + [1.0, 1.0] + [0.0] * 5])
-    >>> erase = Erase((4, 4), noise=0.0, share=(1.0, 1.0))
+    >>> erase = Erase((4, 4), share=(1.0, 1.0))
     >>> erase(x, Box(0.0, 1.0).expand(16).to(x.dtype), torch.Generator()).sum()
     tensor(0.)
     """
@@ -222,13 +224,14 @@ class Overlay(_BoxEdit):
     """Draw another image of the batch, shifted, over each image inside a rectangle.
 
     Of both images each pixel shows the colour that is farther from the background: the maximum
-    where bright strokes lie on a dark ground, the minimum on a bright ground.
+    where bright strokes lie on a dark ground, the minimum on a bright ground. Some images stay as
+    they are: Algorithm 1 moves them to the boundary.
 
     Parameters
     ----------
     image_shape : tuple of int
         (height, width) or (channels, height, width), of more than one pixel per channel.
-    noise : float, default=0.05
+    noise : float, default=0.0
         Standard deviation of the noise on each pixel, in the units of the pixels.
     share : tuple of float, default=(0.3, 0.7)
         Bounds of the uniform share of each side that the rectangle spans, within (0, 1].
@@ -245,7 +248,7 @@ class Overlay(_BoxEdit):
     >>> from pyod_lipocc.domains import Box
     >>> x = torch.zeros(2, 16)
     >>> x[0, 5], x[1, 10] = 1.0, 1.0
-    >>> overlay = Overlay((4, 4), noise=0.0, share=(1.0, 1.0), shift=0.0)
+    >>> overlay = Overlay((4, 4), share=(1.0, 1.0), shift=0.0)
     >>> overlay(x, Box(0.0, 1.0).expand(16).to(x.dtype), torch.Generator()).sum(dim=1)
     tensor([2., 2.])
     """

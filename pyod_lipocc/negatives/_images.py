@@ -20,10 +20,13 @@ __all__ = ["CutPaste", "ImageAugmentation", "ImageEdit", "PatchShuffle", "partne
 
 @dataclass(frozen=True)
 class ImageEdit(abc.ABC):
-    """Proposals that alter the images of the batch and add noise to each pixel."""
+    """Proposals that alter the images of the batch, and may add noise to each pixel.
+
+    Noise on the negatives alone is all that a convolutional network needs to tell them apart.
+    """
 
     image_shape: tuple[int, ...]
-    noise: float = 0.05
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         check_image_shape(self.image_shape)
@@ -51,8 +54,11 @@ class ImageEdit(abc.ABC):
     def __call__(self, x: Tensor, domain: Domain, generator: torch.Generator) -> Tensor:
         """Propose an image for each row."""
         check_image_shape(self.image_shape, x.shape[1])
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-        return domain.project(self._edit(x, generator) + self.noise * noise)
+        edited = self._edit(x, generator)
+        if self.noise:
+            drawn = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+            edited = edited + self.noise * drawn
+        return domain.project(edited)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class ImageAugmentation(ImageEdit):
     ----------
     image_shape : tuple of int
         (height, width) or (channels, height, width), of more than one pixel per channel.
-    noise : float, default=0.05
+    noise : float, default=0.0
         :math:`\sigma`, in the units of the pixels.
     mixing : tuple of float, default=(0.25, 0.75)
         Bounds a, b of the weight; ``(1.0, 1.0)`` mixes nothing.
@@ -86,7 +92,7 @@ class ImageAugmentation(ImageEdit):
     Examples
     --------
     >>> from pyod_lipocc.domains import Box
-    >>> turn = ImageAugmentation((1, 3), noise=0.0, mixing=(1.0, 1.0))
+    >>> turn = ImageAugmentation((1, 3), mixing=(1.0, 1.0))
     >>> turn(torch.tensor([[1.0, 2.0, 3.0]]), Box(0.0, 9.0).expand(3).to(torch.float32),
     ...      torch.Generator())
     tensor([[3., 2., 1.]])
@@ -121,7 +127,7 @@ class PatchShuffle(ImageEdit):
     ----------
     image_shape : tuple of int
         (height, width) or (channels, height, width).
-    noise : float, default=0.05
+    noise : float, default=0.0
         :math:`\sigma`, in the units of the pixels.
     grid : int, default=2
         Patches along each side, from 2 to the shorter side.
@@ -135,7 +141,7 @@ class PatchShuffle(ImageEdit):
     --------
     >>> from pyod_lipocc.domains import Box
     >>> x = torch.arange(4.0).reshape(1, 4)
-    >>> z = PatchShuffle((2, 2), noise=0.0)(
+    >>> z = PatchShuffle((2, 2))(
     ...     x, Box(0.0, 3.0).expand(4).to(x.dtype), torch.Generator())
     >>> bool((z != x).all()), z.sort().values
     (True, tensor([[0., 1., 2., 3.]]))
@@ -181,7 +187,7 @@ class CutPaste(ImageEdit):
     ----------
     image_shape : tuple of int
         (height, width) or (channels, height, width), of more than one pixel per channel.
-    noise : float, default=0.05
+    noise : float, default=0.0
         :math:`\sigma`, in the units of the pixels.
     share : tuple of float, default=(0.25, 0.75)
         Bounds of the uniform share of each side that the rectangle spans, within (0, 1). It is
@@ -196,7 +202,7 @@ class CutPaste(ImageEdit):
     --------
     >>> from pyod_lipocc.domains import Box
     >>> x = torch.tensor([0.0, 1.0]).expand(16, 2).T
-    >>> z = CutPaste((4, 4), noise=0.0, share=(0.5, 0.5))(
+    >>> z = CutPaste((4, 4), share=(0.5, 0.5))(
     ...     x, Box(0.0, 1.0).expand(16).to(x.dtype), torch.Generator())
     >>> (z != x).sum(dim=1)
     tensor([4, 4])

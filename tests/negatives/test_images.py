@@ -54,16 +54,16 @@ def strokes(shape, n=5, ground=0.0, ink=1.0):
 class TestUnits:
     @pytest.mark.parametrize(("factor", "shift"), UNITS)
     def test_an_edit_is_the_same_in_every_unit(self, edit, shape, factor, shift):
-        x, noiseless = pictures(shape), edit(shape, noise=0.0)
-        expected = factor * draw(noiseless, x) + shift
-        torch.testing.assert_close(draw(noiseless, factor * x + shift), expected)
+        x, edits = pictures(shape), edit(shape)
+        expected = factor * draw(edits, x) + shift
+        torch.testing.assert_close(draw(edits, factor * x + shift), expected)
 
     @pytest.mark.parametrize("standardize", [True, False])
     def test_an_edit_is_the_same_in_pixels_and_in_the_network(self, edit, shape, standardize):
-        x, noiseless = pictures(shape, n=9), edit(shape, noise=0.0)
+        x, edits = pictures(shape, n=9), edit(shape)
         scaling = Scaling.fit(x.numpy(), standardize=standardize, alike=True)
         z = torch.from_numpy(scaling.to_network(x.numpy()))
-        assert_allclose(scaling.to_input(draw(noiseless, z).numpy()), draw(noiseless, x), atol=1e-9)
+        assert_allclose(scaling.to_input(draw(edits, z).numpy()), draw(edits, x), atol=1e-9)
 
 
 @pytest.mark.parametrize(("factor", "shift"), [(255.0, 0.0), (2.0, -1.0), (1e-3, 7.0)])
@@ -91,7 +91,7 @@ def test_pixels_have_one_location_and_one_scale():
 class TestBackground:
     def test_a_rotated_or_warped_image_has_no_other_colours(self, shape, ground, ink):
         x = strokes(shape, ground=ground, ink=ink)
-        for edit in (Rotate(shape, noise=0.0), Warp(shape, noise=0.0)):
+        for edit in (Rotate(shape), Warp(shape)):
             z = draw(edit, x)
             assert z.min() >= min(ground, ink) - 1e-9
             assert z.max() <= max(ground, ink) + 1e-9
@@ -99,14 +99,14 @@ class TestBackground:
             assert (z.reshape(5, *shape)[..., 0, 0] - ground).abs().max() < 0.5 * abs(ink - ground)
 
     def test_erasing_all_leaves_the_ground(self, shape, ground, ink):
-        erase = Erase(shape, noise=0.0, share=(1.0, 1.0))
+        erase = Erase(shape, share=(1.0, 1.0))
         z = draw(erase, strokes(shape, ground=ground, ink=ink))
         torch.testing.assert_close(z, torch.full_like(z, ground))
 
     def test_an_overlay_keeps_the_ink_of_both(self, shape, ground, ink):
         x = strokes(shape, n=2, ground=ground, ink=ink)
         x[1] = x[1].reshape(shape).roll(2, -1).flatten()
-        overlay = Overlay(shape, noise=0.0, share=(1.0, 1.0), shift=0.0)
+        overlay = Overlay(shape, share=(1.0, 1.0), shift=0.0)
         both = ((x - ground).abs() > 1e-9).any(0)
         torch.testing.assert_close(draw(overlay, x)[0], torch.where(both, ink, ground).double())
 
@@ -116,7 +116,7 @@ class TestBackground:
 def test_rectangles_have_the_share_asked_for(shape, share, seed):
     x = torch.ones(4, math.prod(shape), dtype=torch.float64)
     x[0, 0] = 0.5
-    erased = draw(Erase(shape, noise=0.0, share=(share, share)), pictures(shape, 4) + 5.0, seed)
+    erased = draw(Erase(shape, share=(share, share)), pictures(shape, 4) + 5.0, seed)
     changed = (erased - (pictures(shape, 4) + 5.0)).abs() > 1e-12
     height, width = shape[-2:]
     area = max(int(share * height), 1) * max(int(share * width), 1)
@@ -128,14 +128,14 @@ def test_rectangles_have_the_share_asked_for(shape, share, seed):
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_quarter_turns_are_exact(turns):
     x = pictures((3, 6, 6))
-    z = draw(Rotate((3, 6, 6), noise=0.0, degrees=(90.0 * turns, 90.0 * turns)), x)
+    z = draw(Rotate((3, 6, 6), degrees=(90.0 * turns, 90.0 * turns)), x)
     expected = x.reshape(-1, 3, 6, 6).rot90(turns, (-2, -1)).flatten(1)
     torch.testing.assert_close(z, expected, atol=1e-9, rtol=0)
 
 
 def test_a_warp_of_nothing_is_the_image():
     x = pictures((7, 10))
-    still = Warp((7, 10), noise=0.0, degrees=0.0, scale=(1.0, 1.0), displacement=(0.0, 0.0))
+    still = Warp((7, 10), degrees=0.0, scale=(1.0, 1.0), displacement=(0.0, 0.0))
     torch.testing.assert_close(draw(still, x), x, atol=1e-9, rtol=0)
 
 

@@ -43,7 +43,7 @@ PROPOSALS = {
     "warp": Warp((3, 4)),
     "rotate": Rotate((3, 2, 2)),
     "erase": Erase((3, 4)),
-    "overlay": Overlay((3, 4)),
+    "overlay": Overlay((3, 4), noise=0.5),
     "mixture": Mixture((uniform, gaussian, LocalNoise(0.1, 1.0)), (1, 2, 3)),
     "away": Away(gaussian, 0.5),
 }
@@ -159,7 +159,7 @@ class TestImageAugmentation:
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     def test_unmixed_it_moves_the_pixels_of_a_channel_only(self, shape):
         x = images(shape)
-        z = draw(ImageAugmentation(shape, noise=0.0, mixing=(1.0, 1.0)), x)
+        z = draw(ImageAugmentation(shape, mixing=(1.0, 1.0)), x)
         before, after = (each.reshape(len(x), -1, shape[-2] * shape[-1]) for each in (x, z))
         assert torch.equal(after.sort(dim=-1).values, before.sort(dim=-1).values)
         assert (z != x).any(dim=1).all()
@@ -169,7 +169,7 @@ class TestImageAugmentation:
     )
     def test_every_symmetry_but_the_identity_is_as_frequent(self, shape, count):
         x = images(shape, 1).expand(700, -1)
-        z = draw(ImageAugmentation(shape, noise=0.0, mixing=(1.0, 1.0)), x)
+        z = draw(ImageAugmentation(shape, mixing=(1.0, 1.0)), x)
         kinds, counts = z.unique(dim=0, return_counts=True)
         assert len(kinds) == count
         assert count == 1 or scipy.stats.chisquare(counts.numpy()).pvalue > SIGNIFICANCE
@@ -185,7 +185,7 @@ class TestImageAugmentation:
     def test_mixes_with_a_uniform_weight_and_another_image(self):
         # every image is constant: turns leave it, and the mixture shows its weight
         x = 2.0 ** torch.arange(400, dtype=torch.float64).fmod(2)[:, None].expand(-1, 4)
-        mixed = partial(ImageAugmentation, (2, 2), noise=0.0)
+        mixed = partial(ImageAugmentation, (2, 2))
         z = draw(mixed(), x)
         own = x == 2
         differ = (z != x).all(dim=1)
@@ -207,7 +207,7 @@ class TestPatchShuffle:
     @pytest.mark.parametrize("grid", [2, 3])
     def test_every_patch_moves_whole_and_the_rest_stays(self, shape, grid):
         x = images(shape, 10)
-        z = draw(PatchShuffle(shape, noise=0.0, grid=grid), x)
+        z = draw(PatchShuffle(shape, grid=grid), x)
         height, width = (side // grid for side in shape[-2:])
 
         def patches(batch):
@@ -226,7 +226,7 @@ class TestPatchShuffle:
 
     def test_all_cycles_are_as_frequent(self):
         x = images((2, 2), 1).expand(1200, -1)
-        _, counts = draw(PatchShuffle((2, 2), noise=0.0), x).unique(dim=0, return_counts=True)
+        _, counts = draw(PatchShuffle((2, 2)), x).unique(dim=0, return_counts=True)
         assert len(counts) == 6
         assert scipy.stats.chisquare(counts.numpy()).pvalue > SIGNIFICANCE
 
@@ -236,7 +236,7 @@ class TestCutPaste:
     @pytest.mark.parametrize("share", [(0.25, 0.75), (0.9, 0.999), (1e-9, 1e-9)], ids=str)
     def test_pastes_one_rectangle_of_one_other_image(self, shape, share):
         x = images(shape)
-        z = draw(CutPaste(shape, noise=0.0, share=share), x)
+        z = draw(CutPaste(shape, share=share), x)
         size = x.shape[1]
         where = torch.empty(x.numel(), dtype=torch.long)
         where[x.flatten().long()] = torch.arange(x.numel())
@@ -258,7 +258,7 @@ class TestCutPaste:
 
     def test_alone_an_image_gives_to_itself(self):
         x = images((6, 6), 1)
-        assert torch.isin(draw(CutPaste((6, 6), noise=0.0), x), x).all()
+        assert torch.isin(draw(CutPaste((6, 6)), x), x).all()
 
 
 class TestMixture:
