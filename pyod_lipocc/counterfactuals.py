@@ -21,7 +21,6 @@ _TIGHT = 1e-12  # relative excess over the certified distance at which nothing i
 _CUTS = 3  # of a segment that still turns
 _FINAL_CUTS = 100  # half of them bisections: they end between neighbouring float64 numbers
 _LEAST_TURN = 1e-9  # share of the way to the goal at which a segment counts as settled
-_SEED = 0
 
 
 class Counterfactuals(NamedTuple):
@@ -67,7 +66,8 @@ def counterfactual(
 
     A score with Lipschitz constant L cannot change by :math:`|S(x) - l|` in less than
     :math:`|S(x) - l| / L`: the certified lower bound. For a distance function both distances agree.
-    Step 3 finds a local minimum. The search is deterministic.
+    Step 3 finds a local minimum. The search is deterministic, and a row is not led by the rows beside
+    it.
 
     Parameters
     ----------
@@ -116,10 +116,9 @@ def counterfactual(
     check_points(X)
     if not lipschitz_constant > 0:
         raise ValueError(f"lipschitz_constant must be > 0, got {lipschitz_constant!r}")
-    generator = torch.Generator(X.device).manual_seed(_SEED)
     found = []
     for x in torch.split(X.detach(), batch_size):
-        side = _Side.of(score, level, x, generator)
+        side = _Side.of(score, level, x)
         gap = side.excess(x)
         # A bound above 1, which may be infinite, tells nothing of how far to look.
         scale = gap / min(lipschitz_constant, 1.0)
@@ -142,14 +141,13 @@ class _Side:
     score: Score
     level: float
     sign: Tensor
-    generator: torch.Generator
 
     @classmethod
-    def of(cls, score: Score, level: float, x: Tensor, generator: torch.Generator) -> _Side:
+    def of(cls, score: Score, level: float, x: Tensor) -> _Side:
         """Tell the sides of the rows themselves."""
         with torch.no_grad():
             sign = torch.sign(score(x).reshape(-1, 1) - level)
-        return cls(score, level, sign, generator)
+        return cls(score, level, sign)
 
     def rows(self, chosen: Tensor) -> _Side:
         """Return the sides of some of the rows."""
@@ -163,28 +161,39 @@ class _Side:
     def _measure(self, z: Tensor) -> Tensor:
         return self.sign * (self.score(z).reshape(-1, 1) - self.level)
 
-    def slope(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the excess, the unit direction of its descent and its slope, 0 where flat."""
+    def slope(self, z: Tensor, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the excess, the unit direction of its descent and its slope, 0 where flat.
+
+        Where it is flat, the seed draws the direction.
+        """
         excess, gradient = value_and_gradient(self._measure, z)
         gradient = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
         slope = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
         flat = slope == 0
         direction = -gradient / slope
         if flat.any():
-            direction = torch.where(flat, self.random_direction(z), direction)
+            direction = torch.where(flat, _random_direction(z, seed), direction)
         return excess, direction, slope
 
-    def random_direction(self, z: Tensor) -> Tensor:
-        """Draw a unit vector for each row."""
-        drawn = torch.randn(z.shape, generator=self.generator, dtype=z.dtype, device=z.device)
-        return normalize(drawn)
+
+def _generator(seed: int, like: Tensor) -> torch.Generator:
+    """Return a generator for draws that all rows share, however many they are."""
+    return torch.Generator(like.device).manual_seed(seed)
+
+
+def _random_direction(z: Tensor, seed: int) -> Tensor:
+    """Draw a unit vector of the width of the rows."""
+    generator = _generator(seed, z)
+    return normalize(
+        torch.randn((1, z.shape[1]), generator=generator, dtype=z.dtype, device=z.device)
+    )
 
 
 def _newton(side: _Side, x: Tensor, scale: Tensor, n_steps: int) -> Tensor:
     """Return the first points of Newton's method beyond the level; NaN where there is none."""
     z, ends = x, torch.full_like(x, torch.nan)
     for step in range(n_steps):
-        excess, direction, slope = side.slope(z)
+        excess, direction, slope = side.slope(z, seed=step)
         ends = torch.where(ends.isnan() & (excess <= 0), z, ends)
         if not ends.isnan().any():
             break
@@ -208,7 +217,8 @@ def _rays(side: _Side, x: Tensor, ends: Tensor, scale: Tensor) -> Tensor:
     for doubling in range(_DOUBLINGS):
         if not ends.isnan().any():
             break
-        trial = x + 2.0**doubling * scale * side.random_direction(x)
+        # Newton's method has used the seeds from 0 on.
+        trial = x + 2.0**doubling * scale * _random_direction(x, -1 - doubling)
         ends = torch.where(ends.isnan() & (side.excess(trial) <= 0), trial, ends)
     return ends
 
@@ -236,16 +246,18 @@ def _turn(side: _Side, x: Tensor, ends: Tensor, n_turns: int) -> Tensor:
     _, latest, _ = side.slope(ends)
     previous = latest
     share = torch.ones_like(x[:, :1])
+    generator = _generator(0, x)
     for _ in range(n_turns):
+        turning = share >= _LEAST_TURN
+        if not turning.any():
+            break
         reach = torch.linalg.vector_norm(ends - x, dim=1, keepdim=True)
-        mix = torch.rand(share.shape, generator=side.generator, dtype=x.dtype, device=x.device)
+        mix = torch.rand((1, 1), generator=generator, dtype=x.dtype, device=x.device)
         goal = torch.lerp(previous, latest, mix)
         trial = x + reach * normalize(torch.lerp(normalize(ends - x), goal, share))
         excess, normal, slope = side.slope(trial)
-        beyond = excess <= 0
+        beyond = turning & (excess <= 0)
         previous, latest = latest, torch.where(slope > 0, normal, latest)
         ends = torch.where(beyond, _shorten(side, x, trial, _CUTS), ends)
         share = torch.where(beyond, (2 * share).clamp(max=1.0), share / 2)
-        if (share < _LEAST_TURN).all():
-            break
     return _shorten(side, x, ends, _FINAL_CUTS)

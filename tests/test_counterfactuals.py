@@ -245,6 +245,17 @@ def test_batches_and_repetition():
     torch.testing.assert_close(batched.points, found.points)
 
 
+@pytest.mark.parametrize("score", [random_network(3, 1), nearest_subspaces, shell])
+def test_rows_do_not_lead_each_other(score):
+    """Alone, a row gets the point that it gets beside others, up to the rounding of products."""
+    x = points(30, 3)
+    found = counterfactual(score, x).points
+    alone = torch.cat([counterfactual(score, row).points for row in x.split(1)])
+    backwards = counterfactual(score, x.flip(0)).points.flip(0)
+    for other in (alone, backwards):
+        torch.testing.assert_close(other, found, rtol=0, atol=1e-4, equal_nan=True)
+
+
 def test_errors_say_what_is_accepted():
     with pytest.raises(ValueError, match=r"floating-point tensor of shape \(n, d\), got torch.int"):
         counterfactual(ball, torch.zeros(2, 2, dtype=torch.int64))

@@ -107,7 +107,7 @@ PROTOCOLS = (
         "ablation.yml",
         {
             "odds-contaminated": "Eight ODDS sets, five splits.",
-            "odds-one-class": "The same sets, three splits.",
+            "odds-one-class": "The same sets, five splits.",
         },
         ablation=True,
     ),
