@@ -184,6 +184,27 @@ MUTATIONS = [
         "detector/test_training.py",
     ),
     Mutation(
+        "components of one row each hardly follow it less where there are more rows",
+        "learning.py",
+        "share = 1 - max(1 - components / len(rows), 0) / len(folds)",
+        "share = 1 - 1 / len(folds)",
+        "detector/test_novelty.py",
+    ),
+    Mutation(
+        "explanations and counterfactuals of a row do not depend on the rows beside it",
+        "counterfactuals.py",
+        "torch.rand((1, 1), generator",
+        "torch.rand(share.shape, generator",
+        "test_counterfactuals.py",
+    ),
+    Mutation(
+        "workers keep the pages of temporary arrays",
+        "dask/_allocator.py",
+        "mallopt(_TRIM_THRESHOLD, _LEFT_ON_THE_HEAP)",
+        "pass",
+        "dask/test_allocator.py",
+    ),
+    Mutation(
         "training rows are left out of their own score",
         "learning.py",
         "    if len(own):\n",
