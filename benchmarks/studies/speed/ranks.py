@@ -108,7 +108,7 @@ def text(rows: Rows) -> str:
         "Rows that Algorithm 2 trains on in a second, as many negatives not counted: one process, "
         "and two ranks of a\ngloo group on one machine, each with a core and a thread. Here "
         "seconds are those of the clock, which other work\non the machine lengthens. The last "
-        "column has those of the processor: it leaves the waiting for messages out, "
+        "column has those of the processor: it leaves the waiting for messages out,\n"
         "which is a larger part of a short step.\n\n" + markdown([header, *lines])
     )
 
