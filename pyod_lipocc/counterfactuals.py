@@ -66,8 +66,8 @@ def counterfactual(
 
     A score with Lipschitz constant L cannot change by :math:`|S(x) - l|` in less than
     :math:`|S(x) - l| / L`: the certified lower bound. For a distance function both distances agree.
-    Step 3 finds a local minimum. The search is deterministic. The answer to a row does not depend on
-    the rows beside it.
+    Step 3 finds a local minimum. The search is deterministic. Rows beside a row do not change its
+    answer.
 
     Parameters
     ----------
