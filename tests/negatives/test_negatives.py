@@ -43,7 +43,7 @@ PROPOSALS = {
     "warp": Warp((3, 4)),
     "rotate": Rotate((3, 2, 2)),
     "erase": Erase((3, 4)),
-    "overlay": Overlay((3, 4), noise=0.5),
+    "overlay": Overlay((3, 4), noise=0.05),
     "mixture": Mixture((uniform, gaussian, LocalNoise(0.1, 1.0)), (1, 2, 3)),
     "away": Away(gaussian, 0.5),
 }
