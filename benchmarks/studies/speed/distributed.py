@@ -125,12 +125,12 @@ def text(rows: Rows) -> str:
         *("data, MiB", "growth of the client, MiB", "growth of a worker, MiB"),
     ]
     least, most = min(row["n"] for row in rows), max(row["n"] for row in rows)
-    imports = max(before for row in rows for before in row["before"][1:])
+    held = max(before for row in rows for before in row["before"][1:])
     slope = np.log(seconds[most, 1] / seconds[least, 1]) / np.log(most / least)
     return (
         f"`pyod_lipocc.dask.LipOCC` on {PARTITIONS} Parquet files, by processes of one thread on "
         "this machine. Times are of the clock, once;\nother work on the machine lengthens them. "
-        f"Each worker may use {LIMIT // MIB:,} MiB, of which\nimports take {imports / MIB:,.0f}. "
+        f"Each worker may use {LIMIT // MIB:,} MiB, and held\n{held / MIB:,.0f} before the fit. "
         f"Of one worker, seconds ~ n^**{slope:.2f}**.\n\n" + markdown([header, *lines])
     )
 
