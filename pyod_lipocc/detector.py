@@ -157,7 +157,7 @@ class LipOCC(BaseDetector):
     image_shape : tuple of int or None, default=None
         (height, width) or (channels, height, width) where rows are flattened images.
     max_iter : int or "auto", default="auto"
-        Gradient steps at most.
+        Gradient steps at most, of each network that trains by itself.
     batch_size : int or "auto", default="auto"
         Rows, and as many negatives, in a step.
     learning_rate : float, callable or "auto", default="auto"
@@ -205,7 +205,7 @@ class LipOCC(BaseDetector):
     feature_names_in_ : ndarray of str
         Only where X has string column names.
     n_iter_ : int
-        Gradient steps done.
+        Gradient steps done, of all networks together.
     fit_seconds_ : float
         Wall-clock time of the last `fit` or `partial_fit`. Files do not hold it.
     history_ : History
@@ -227,8 +227,9 @@ class LipOCC(BaseDetector):
     ================ ===============================================================================
     `network`        Tables: "clusters"; "inscribed-balls" for 500 clean rows and more of up to 3
                      features, unless a twentieth of the rows are copies. Images:
-                     "nearest-subspace"; "dense" for images that are contaminated or fewer than
-                     1,000.
+                     "dense"; with 1,000 clean images and more to train on, the `lipschitz.Mean` of
+                     "nearest-subspace" and of a dense network with two layers of 256. Each of the
+                     two trains by itself, by its own rules below.
     `margin`         Half the median distance of a row to its nearest other row; a third for images.
                      0.6 times that for a network that pools, whose gradients are shorter.
     `domain`         Tables: a ball around the mean, half as wide again as the data. Images: the
@@ -242,8 +243,8 @@ class LipOCC(BaseDetector):
                      would know the negatives by the texture that the steps leave.
     `sampler`        Algorithm 1, towards the level -m as the paper prints it; towards -1.5 m for a
                      network that starts from rows of a table. Images: eta from 0 to 1.6.
-    `max_iter`       1,000; 10 for a network that starts from rows. Images: 800 and 200; 1,600 for a
-                     network that pools.
+    `max_iter`       1,000; 10 for a network that starts from rows. Images: 1,600 and 100; 800 for
+                     contaminated images and a network that does not pool.
     `batch_size`     256; 64 for images and a network that does not start from rows; 32 for a
                      network that pools.
     `learning_rate`  Falls linearly to 0: from 5e-3; from 2e-2 for a network that pools; from 1e-3,

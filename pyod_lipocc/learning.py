@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from pyod_lipocc._random import reproducible_convolutions, torch_generator
 from pyod_lipocc._table import Indices, Rows, Table
 from pyod_lipocc.domains import Domain
 from pyod_lipocc.lipschitz import (
+    Mean,
     NearestBox,
     NearestSubspace,
     OrthogonalConv2d,
@@ -155,16 +157,19 @@ def continue_learning(
     domain = ranks.in_turn(partial(_enclose, X=X, scaling=scaling), distance.domain)
     network = copy.deepcopy(distance.network).to(recipe.device)
     continued = replace(distance, network=network, domain=domain)
-    training = _training(continued, recipe)
-    rate = training.schedule(0.0)
-    training = replace(
-        training,
-        max_iter=math.ceil(sum(ranks.gather(len(X))) / (ranks.size * training.batch_size)),
-        schedule=LinearDecay(rate, rate),
-    )
+    n_rows = sum(ranks.gather(len(X)))
+
+    def one_pass(training: Training) -> Training:
+        rate = training.schedule(0.0)
+        return replace(
+            training,
+            max_iter=math.ceil(n_rows / (ranks.size * training.batch_size)),
+            schedule=LinearDecay(rate, rate),
+        )
+
     seen = _choose(len(X), recipe.n_seen(*X.shape), rng)
     rows = torch.from_numpy(Table.of(X).take(seen, scaling.to_network, np.float32))
-    history = _train(network, rows, torch.arange(len(rows)), training, recipe, rng)
+    history = _train(continued, rows, torch.arange(len(rows)), recipe, rng, one_pass)
     return Learned(continued, history, seen[:0], seen[:0], np.empty(0))
 
 
@@ -300,7 +305,7 @@ def _learn_from(
         network = ranks.first(built).to(recipe.device)
         distance = SignedDistance(network, scaling, margin * recipe.gain(network), domain)
         members = normal.nonzero().squeeze(1)
-        history = _train(network, rows, members, _training(distance, recipe), recipe, rng)
+        history = _train(distance, rows, members, recipe, rng)
         own = start if leaves_rows_out(network) else start[:0]
         return Learned(distance, history, *ranks.first((own, folded, lowered)))
 
@@ -378,14 +383,24 @@ def _normal_by(network: nn.Module, rows: Tensor, recipe: Recipe) -> Tensor:
     return normal
 
 
-def _training(distance: SignedDistance, recipe: Recipe) -> Training:
-    """Resolve the training in units of the network."""
-    scaling, domain = distance.scaling, distance.scaling.domain_to_network(distance.domain)
-    return recipe.training(
-        distance.network,
-        scaling.length_to_network(distance.margin),
-        domain.to(torch.float32, recipe.device),
-    )
+def _train(
+    distance: SignedDistance,
+    rows: Tensor,
+    members: Tensor,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    adjusted: Callable[[Training], Training] = lambda training: training,
+) -> History:
+    """Train the parts of the network, in place, each by its own rule."""
+    scaling, network = distance.scaling, distance.network
+    margin = scaling.length_to_network(distance.margin)
+    domain = scaling.domain_to_network(distance.domain).to(torch.float32, recipe.device)
+    histories = [
+        _run(part, rows, members, adjusted(recipe.training(part, margin, domain)), recipe, rng)
+        for part in _parts(network)
+    ]
+    network.eval()
+    return reduce(operator.add, histories)
 
 
 def _threads_for(network: nn.Module) -> AbstractContextManager[None]:
@@ -403,8 +418,15 @@ def _threads_for(network: nn.Module) -> AbstractContextManager[None]:
     return nullcontext() if busy and not starts_from_rows(network) else one_thread
 
 
+def _parts(network: nn.Module) -> list[nn.Module]:
+    """Return the networks of a mean of which only some start from rows, else the network."""
+    if isinstance(network, Mean) and len(set(map(starts_from_rows, network.networks))) == 2:
+        return list(network.networks)
+    return [network]
+
+
 @reproducible_convolutions()
-def _train(
+def _run(
     network: nn.Module,
     rows: Tensor,
     members: Tensor,

@@ -24,6 +24,7 @@ from pyod_lipocc.domains import Ball, Box, Domain
 from pyod_lipocc.lipschitz import (
     GlobalL2NormPool2d,
     L2NormPool2d,
+    Mean,
     NearestBox,
     NearestSubspace,
     ReshapedConv2d,
@@ -69,6 +70,7 @@ Builder = Callable[..., torch.nn.Module]
 Data = npt.NDArray[Any] | Table
 
 _FEW_IMAGES = 1000
+_HIDDEN_OF_MANY_IMAGES = (256, 256)
 _RETRIMMINGS = 2
 _SHORT_GRADIENTS = 0.6
 _FEW_FEATURES, _FILLING, _COPIES = 3, 500, 0.05  # of rows that fill a shape
@@ -88,7 +90,8 @@ def automatic(
 
     ============================================ ==========================
     images, contaminated or fewer than 1,000     `lipschitz.dense`
-    other images                                 `starts.nearest_subspace`
+    other images                                 `lipschitz.Mean` of `starts.nearest_subspace` and
+                                                 of a dense network with two layers of 256
     from 500 clean rows, 3 features at most      `starts.inscribed_balls`
     other tables                                 `starts.clusters`
     ============================================ ==========================
@@ -108,11 +111,14 @@ def automatic(
     -------
     network : torch.nn.Module
     """
-    if image_shape is not None and (contamination or len(rows) < _FEW_IMAGES):
-        return dense(n_features, generator=generator)
     of_rows: dict[str, Any] = {"rows": rows, "margin": margin, "generator": generator}
     if image_shape is not None:
-        return nearest_subspace(n_features, normal=normal, image_shape=image_shape, **of_rows)
+        if contamination or len(rows) < _FEW_IMAGES:
+            return dense(n_features, generator=generator)
+        return Mean(
+            nearest_subspace(n_features, image_shape=image_shape, **of_rows),
+            dense(n_features, hidden=_HIDDEN_OF_MANY_IMAGES, generator=generator),
+        )
     if not contamination and _fill_a_shape(rows):
         return inscribed_balls(n_features, **of_rows)
     return clusters(n_features, normal=normal, contamination=contamination, **of_rows)
@@ -538,8 +544,9 @@ def _training(
     A network that starts from rows is a distance function: one Newton step reaches the level, and
     few small steps of training suffice: of a table so few that they cost no more than the start. Of
     a rate that falls from r to 0, n steps of Adam move a parameter by about r n / 2 at most, so no
-    coordinate of a centre and no radius moves by more than half a margin; of tables, by more than a
-    tenth.
+    coordinate of a centre and no radius moves by more than a margin; of tables, by more than a
+    tenth. Other networks of images train longer, unless outliers are among the images: a long
+    training learns these too.
 
     Few weights of a network that pools serve many pixels: it bears a larger rate and small batches.
     It reads texture more than shape. Newton steps leave a texture, as noise does, by which it would
@@ -547,11 +554,11 @@ def _training(
     """
     of_images = p["image_shape"] is not None
     if starts_from_rows(network):
-        batch_size, max_iter, n_newton_steps = 256, 200 if of_images else 10, 1
+        batch_size, max_iter, n_newton_steps = 256, 100 if of_images else 10, 1
         schedule = LinearDecay(min(1e-3, margin / 50), 0.0)
         sampler: Sampler = partial(newton_raphson, level=-1.5)
     else:
-        batch_size, max_iter = (64, 800) if of_images else (256, 1000)
+        batch_size, max_iter = (64, 1600 if p["novelty"] else 800) if of_images else (256, 1000)
         n_newton_steps, rate = 4, 5e-3
         if _shortens_gradients(network):
             batch_size, max_iter, n_newton_steps, rate = 32, 1600, 0, 2e-2

@@ -6,7 +6,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from pyod_lipocc import LipOCC
-from pyod_lipocc.lipschitz import dense
+from pyod_lipocc.callbacks import Callback
+from pyod_lipocc.lipschitz import Mean, NearestSubspace, dense
 from pyod_lipocc.starts import nearest_subspace
 
 
@@ -59,3 +60,42 @@ def test_the_history_is_that_of_the_last_training(images):
     detector = LipOCC(image_shape=(8, 8), max_iter=3).fit(images)
     assert detector.n_iter_ == len(detector.history_) == 3
     assert not np.isnan(detector.decision_scores_).any()
+
+
+class Trainings(Callback):
+    """Keeps the steps and the network of each training, and stops it at once."""
+
+    def __init__(self):
+        self.seen = []
+
+    def begin(self, max_iter, network):
+        self.seen.append((max_iter, network))
+
+    def step(self, iteration, metrics):
+        return True
+
+
+def planes_and_dense(n_features, *, generator):
+    return Mean(
+        NearestSubspace(n_features, 5, 2, generator=generator),
+        dense(n_features, hidden=(8,), generator=generator),
+    )
+
+
+@pytest.mark.parametrize("network", ["auto", planes_and_dense])
+def test_of_a_mean_a_network_that_starts_from_rows_and_another_train_by_their_own_rules(network):
+    X = np.random.default_rng(0).uniform(size=(1200, 16))
+
+    def trained(network):
+        trainings = Trainings()
+        detector = LipOCC(network=network, novelty=True, image_shape=(4, 4), callbacks=[trainings])
+        return detector.fit(X), trainings.seen
+
+    detector, seen = trained(network)
+    assert [part for _, part in seen] == list(detector.network_.networks)
+    alone = [trained(name)[1][0][0] for name in ("nearest-subspace", "dense")]
+    assert [steps for steps, _ in seen] == alone
+    assert alone[0] < alone[1]
+    assert detector.n_iter_ == 2
+    detector.partial_fit(X)
+    assert [steps for steps, _ in detector.callbacks[0].seen[2:]] == [5, 18]  # of 1,140 rows

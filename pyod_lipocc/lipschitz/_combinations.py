@@ -42,7 +42,8 @@ class Mean(Combination):
     r"""The mean of networks: :math:`f = \frac1p \sum_i f_i`.
 
     The gradient of f is the mean of their gradients, so the Lipschitz constant of f is at most the
-    mean of their constants.
+    mean of their constants. Where some of the networks start from rows and some do not, `LipOCC`
+    trains each by itself.
 
     Parameters
     ----------
