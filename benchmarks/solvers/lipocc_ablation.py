@@ -36,19 +36,23 @@ PRIORS: dict[str, dict[str, Any]] = {
     "dense-noise-negatives": SHORT_DENSE | {"negatives": NOISE},
     "dense-shuffled-negatives": SHORT_DENSE | {"negatives": shuffled_marginals},
 }
+# whether Algorithm 1 helps a network that learns from scratch
+OF_IMAGES: dict[str, dict[str, Any]] = {
+    f"dense-{name}": {"network": "dense"} | SETTINGS[name] for name in ("T-0", "pixel-box")
+}
 
 
 class Solver(LipOCCSolver):
     """LipOCC with one ingredient changed."""
 
     name = "LipOCC-ablation"
-    parameters = {"variant": [*SETTINGS, *PRIORS]}
+    parameters = {"variant": [*SETTINGS, *PRIORS, *OF_IMAGES]}
 
     def skip(
         self, contamination: float, image_shape: tuple[int, ...] | None, **_: Any
     ) -> tuple[bool, str | None]:
-        if self.variant == "pixel-box" and image_shape is None:
-            return True, "only images have pixels"
+        if self.variant in {"pixel-box", *OF_IMAGES} and image_shape is None:
+            return True, "compared on images"
         if self.variant == "keep-all-rows" and contamination == 0:
             return True, "all rows are kept where they are clean"
         if self.variant in PRIORS and (contamination > 0 or image_shape is not None):
@@ -58,4 +62,4 @@ class Solver(LipOCCSolver):
         return False, None
 
     def settings(self) -> dict[str, Any]:
-        return (SETTINGS | PRIORS)[self.variant]
+        return (SETTINGS | PRIORS | OF_IMAGES)[self.variant]
