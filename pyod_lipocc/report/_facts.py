@@ -570,8 +570,8 @@ def guarantees(detector: Any) -> list[Guarantee]:
         Guarantee(
             False,
             "The score is minus the distance to the boundary of the true support.",
-            "Learned, not proven. It is so where the gradient of the network has the norm 1. At the "
-            "negatives of its last step, the network that trained last had a gradient of norm "
+            "Learned, not proven. It is so where the gradient of the network has the norm 1. At "
+            "the negatives of its last step, the network that trained last had a gradient of norm "
             f"{number(detector.history_.gradient_norm[-1])}.",
         ),
     ]
