@@ -44,6 +44,13 @@ MUTATIONS = [
         "test_learning.py",
     ),
     Mutation(
+        "a network that starts from rows and another train by their own rules",
+        "learning.py",
+        "return list(network.networks)",
+        "return [network]",
+        "test_learning.py",
+    ),
+    Mutation(
         "negative images leave the range of the pixels",
         "recipe.py",
         "beyond = _BEYOND * (domain.high - domain.low)",
