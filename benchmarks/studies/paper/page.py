@@ -221,8 +221,7 @@ What differs, and why:
 - **The box.** Most pixels are 0 or 1, on faces of the paper's B, and the projection on B undoes the
   steps of Algorithm 1. Here negatives may leave the range of the pixels.
 - **Algorithm 1.** "conv" takes no Newton steps: they leave a texture, by which a network that pools
-  tells negatives from images. The other rows take 4, the default's
-  subspaces 1.
+  tells negatives from images. The other rows take 4, the default's subspaces 1.
 - **Schedule.** "as-printed" stops after {steps:,} of the paper's 42,000 to 53,000 steps, which take
   about an hour a digit on a GPU: `--networks as-printed --steps 47000 --device cuda`. At width 128
   it had 75, 56 and 64 on the digits 0, 3 and 8 [after 1,450 steps](mnist-conv-gpu.md).
@@ -243,8 +242,7 @@ matrices, which shrinks the signal. Orthogonal convolutions lose less of it.
 Algorithm 1 from uniform noise to the level 2 m, T = 64, eta = 1: the first {n_samples} samples of
 each network and digit, not selected. Half of the default starts from the images, and its samples
 look like them. The dense and the norm-preserving network start from nothing, and the digit appears
-in noise.
-Networks that pool show little of it.
+in noise. Networks that pool show little of it.
 
 ![Samples of each network and digit](reproduction-samples.png)
 
