@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ __all__ = [
     "global_seed",
     "local_generator",
     "numpy_generator",
+    "on_host",
     "reproducible_convolutions",
     "torch_generator",
     "unit_vectors",
@@ -54,6 +56,19 @@ def torch_generator(
 ) -> torch.Generator:
     """Return a torch generator on `device`, seeded by a draw from `generator`."""
     return torch.Generator(device).manual_seed(int(generator.integers(2**63)))
+
+
+def on_host(generator: torch.Generator) -> torch.Generator:
+    """Return a generator on the CPU: the one given, or a new one that follows from its state.
+
+    The state of a GPU's generator is known without waiting for the GPU. The state stays as it is,
+    so that the next call gives the same generator unless the one given has drawn between the two.
+    """
+    if generator.device.type == "cpu":
+        return generator
+    state = generator.get_state().numpy().tobytes()
+    seed = hashlib.blake2b(state, digest_size=7).digest()
+    return torch.Generator().manual_seed(int.from_bytes(seed, "big"))
 
 
 @contextmanager

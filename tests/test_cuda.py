@@ -17,9 +17,15 @@ from pyod_lipocc.domains import Box
 from pyod_lipocc.lipschitz import OrthogonalConv2d, conv, dense, parameter_groups
 from pyod_lipocc.losses import hkr
 from pyod_lipocc.negatives import (
+    CutPaste,
+    Erase,
     ImageAugmentation,
     LocalNoise,
     Mixture,
+    Overlay,
+    PatchShuffle,
+    Rotate,
+    Warp,
     shuffled_marginals,
     uniform,
 )
@@ -108,6 +114,9 @@ NEGATIVES = {
     "uniform": uniform,
     "mixture": Mixture((uniform, LocalNoise(0.1, 10.0), shuffled_marginals)),
     "images": ImageAugmentation(IMAGE, noise=0.05),
+    "edits": Mixture(
+        [kind(IMAGE) for kind in (CutPaste, Erase, Overlay, PatchShuffle, Rotate, Warp)]
+    ),
 }
 TRAINED = {key: NETWORKS[key] for key in ("dense", "conv", "orthogonal conv")}
 
@@ -134,12 +143,13 @@ def test_training_does_not_wait_for_the_device(build, negatives, optimizer):
 
     def watched():
         torch.cuda.set_sync_debug_mode("error")
-        try:
-            yield from repeat(x, 10)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+        yield from repeat(x, 10)
+        torch.cuda.set_sync_debug_mode("default")
 
-    history = loop(watched(), max_iter=20)
+    try:
+        history = loop(watched(), max_iter=20)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     assert len(history) == 10
     for weight in stiefel_weights(network):
         sigma = torch.linalg.svdvals(weight)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyod_lipocc._checks import check_integer, check_number
+from pyod_lipocc._random import on_host
 from pyod_lipocc.domains import Domain
 
 __all__ = [
@@ -209,18 +210,23 @@ class Mixture:
 
     def __call__(self, x: Tensor, domain: Domain, generator: torch.Generator) -> Tensor:
         """Propose a point for each row."""
-        n, device = len(x), x.device
-        weights = self.weights or (1.0,) * len(self.proposals)
-        start = torch.rand(1, generator=generator, dtype=torch.float64, device=device)
-        # Equidistant, so that the count of an interval is its expectation rounded up or down.
-        u = (torch.randperm(n, generator=generator, device=device) + start) / max(n, 1)
-        ends = torch.tensor([*accumulate(weights)], dtype=u.dtype, device=device)
-        share = torch.searchsorted(ends[:-1] / math.fsum(weights), u, right=True)
+        # The host knows the counts, so that a GPU need not be waited for.
+        sizes = self._sizes(len(x), on_host(generator))
+        order = torch.randperm(len(x), generator=generator, device=x.device).argsort()
         z = torch.empty_like(x)
-        for k, proposal in enumerate(self.proposals):
-            chosen = share == k
-            z[chosen] = proposal(x[chosen], domain, generator)
+        for proposal, chosen in zip(self.proposals, torch.split(order, sizes), strict=True):
+            rows = chosen.sort().values
+            z[rows] = proposal(x[rows], domain, generator)
         return z
+
+    def _sizes(self, n: int, generator: torch.Generator) -> list[int]:
+        """Return how many of n points each proposal has: its expectation, rounded at random."""
+        weights = self.weights or (1.0,) * len(self.proposals)
+        start = torch.rand(1, generator=generator, dtype=torch.float64)
+        equidistant = (torch.arange(n) + start) / max(n, 1)
+        ends = torch.tensor([*accumulate(weights)], dtype=torch.float64) / math.fsum(weights)
+        share = torch.searchsorted(ends[:-1], equidistant, right=True)
+        return torch.bincount(share, minlength=len(weights)).tolist()
 
 
 def nearest_distance(z: Tensor, x: Tensor) -> Tensor:
