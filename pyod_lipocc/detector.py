@@ -233,16 +233,15 @@ class LipOCC(BaseDetector):
     `margin`         Half the median distance of a row to its nearest other row; a third for images.
                      0.6 times that for a network that pools, whose gradients are shorter.
     `domain`         Tables: a ball around the mean, half as wide again as the data. Images: the
-                     range of the pixels. Negative images of "auto" may leave it by twice the range,
-                     since a domain that ends with the pixels undoes the steps of Algorithm 1.
+                     range of the pixels.
     `negatives`      Contaminated tables: uniform on the domain. Clean tables: a third each uniform,
                      noise around the rows, and shuffled marginals. Images, for every network: an
                      equal share each of images that are turned or flipped, shuffled, pasted,
                      warped, rotated, erased and overlaid.
-    `n_newton_steps` 4; 1 for a network that starts from rows; 0 for a network that pools, which
-                     would know the negatives by the texture that the steps leave.
+    `n_newton_steps` Tables: 4; 1 for a network that starts from rows. Images: 0, since from edited
+                     images Newton steps act as a wider margin does.
     `sampler`        Algorithm 1, towards the level -m as the paper prints it; towards -1.5 m for a
-                     network that starts from rows of a table. Images: eta from 0 to 1.6.
+                     network that starts from rows of a table.
     `max_iter`       1,000; 10 for a network that starts from rows. Images: 1,600 and 100; 800 for
                      contaminated images and a network that does not pool.
     `batch_size`     256; 64 for images and a network that does not start from rows; 32 for a

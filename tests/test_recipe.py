@@ -100,13 +100,6 @@ class TestDomain:
         np.testing.assert_array_equal(box.low.numpy(), np.full(X.shape[1], Z.min()))
         np.testing.assert_array_equal(box.high.numpy(), np.full(X.shape[1], Z.max()))
 
-    def test_negative_images_leave_the_pixels_unless_the_domain_is_given(self):
-        pixels = Box(0.0, 1.0).expand(4)
-        auto = recipe(image_shape=(2, 2)).training(dense(4), 0.1, pixels).domain
-        assert repr(auto) == "Box(-2, 3)"
-        given = recipe(image_shape=(2, 2), domain=Box(0.0, 1.0)).training(dense(4), 0.1, pixels)
-        assert given.domain is pixels
-
     @pytest.mark.parametrize("image_shape", [None, (1, 3)])
     @pytest.mark.parametrize("farthest", [0, 1000, -1])
     def test_reads_every_row(self, rng, image_shape, farthest):
@@ -133,6 +126,13 @@ def test_short_gradients_have_a_smaller_margin_unless_it_is_given():
     other = norm_preserving(16, **images)
     assert recipe(**images).gain(pooling) < recipe(**images).gain(other) == 1.0
     assert recipe(margin=0.5, **images).gain(pooling) == 1.0
+
+
+@pytest.mark.parametrize("network", [dense(16), NearestSubspace(16, 2)])
+@pytest.mark.parametrize(("given", "steps"), [("auto", 0), (3, 3)])
+def test_edited_images_stay_unmoved_unless_steps_are_asked_for(network, given, steps):
+    chosen = recipe(image_shape=(4, 4), n_newton_steps=given)
+    assert chosen.training(network, 0.1, Box(0.0, 1.0).expand(16)).n_newton_steps == steps
 
 
 class TestNegatives:

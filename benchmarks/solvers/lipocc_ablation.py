@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from benchmark_utils.lipocc import LipOCCSolver
 from pyod_lipocc.domains import Box
 from pyod_lipocc.negatives import LocalNoise, shuffled_marginals, uniform
+from pyod_lipocc.sampler import newton_raphson
 
 # "parameter-value" is a point of a curve; margins are in units of the scores
 NOISE = LocalNoise(0.1, 10.0)  # in standardised units
@@ -23,7 +25,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "T-4": {"n_newton_steps": 4},
     "T-16": {"n_newton_steps": 16},
     "uniform-negatives": {"negatives": uniform},
-    "pixel-box": {"domain": Box(0.0, 1.0)},
     "keep-all-rows": {"novelty": True},
     "dense": {"network": "dense"},
 }
@@ -36,9 +37,15 @@ PRIORS: dict[str, dict[str, Any]] = {
     "dense-noise-negatives": SHORT_DENSE | {"negatives": NOISE},
     "dense-shuffled-negatives": SHORT_DENSE | {"negatives": shuffled_marginals},
 }
-# whether Algorithm 1 helps a network that learns from scratch
+# what Algorithm 1 does for a network that learns from scratch: inside the range of the pixels, in a
+# wider domain, which does not undo its steps, and with negatives that reach the boundary
+WIDE = {"network": "dense", "n_newton_steps": 4, "domain": Box(-2.0, 3.0)}
 OF_IMAGES: dict[str, dict[str, Any]] = {
-    f"dense-{name}": {"network": "dense"} | SETTINGS[name] for name in ("T-0", "pixel-box")
+    "dense-T-4": {"network": "dense", "n_newton_steps": 4},
+    "dense-wide-T-4": WIDE | {"sampler": partial(newton_raphson, step_range=(0.0, 1.6))},
+    "dense-wide-level-0": WIDE
+    | {"sampler": partial(newton_raphson, step_range=(0.0, 1.6), level=0.0)},
+    "dense-margin-2.3": {"network": "dense", "margin": 2.3},  # one and a half times the default's
 }
 
 
@@ -51,8 +58,10 @@ class Solver(LipOCCSolver):
     def skip(
         self, contamination: float, image_shape: tuple[int, ...] | None, **_: Any
     ) -> tuple[bool, str | None]:
-        if self.variant in {"pixel-box", *OF_IMAGES} and image_shape is None:
+        if self.variant in OF_IMAGES and image_shape is None:
             return True, "compared on images"
+        if self.variant == "T-0" and image_shape is not None:
+            return True, "images take no Newton steps"
         if self.variant == "keep-all-rows" and contamination == 0:
             return True, "all rows are kept where they are clean"
         if self.variant in PRIORS and (contamination > 0 or image_shape is not None):
