@@ -2,8 +2,8 @@
 Negatives: proposals, and what the sampler makes of them
 ========================================================
 
-A one-class learner has no second class. Training draws proposals Q0 and moves them towards the
-boundary by Newton-Raphson steps (Algorithm 1).
+A one-class learner has no second class. Training draws proposals Q0; of tables, Newton-Raphson
+steps move these towards the boundary (Algorithm 1).
 """
 
 import torch
@@ -56,7 +56,8 @@ for ax, (name, propose) in zip(axes, proposals.items(), strict=True):
 plt.show()
 
 # %%
-# Images: edits that leave the strokes and break the digit. The default has an equal share of each.
+# Images: edits that leave the strokes and break the digit. The default has an equal share of each,
+# and moves none.
 data = load_digits_one_class(3)
 shape, images = data.image_shape, torch.from_numpy(data.X_train[:10])
 box = Box(0.0, 1.0).expand(images.shape[1]).to(images.dtype)

@@ -190,7 +190,7 @@ class _BoxEdit(_Deformation):
 class Erase(_BoxEdit):
     """Erase a rectangle of each image to the background.
 
-    A rectangle of mere background leaves the image as it is: Algorithm 1 moves it to the boundary.
+    A rectangle of mere background leaves the image as it is.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ class Overlay(_BoxEdit):
 
     Of both images each pixel shows the colour that is farther from the background: the maximum
     where bright strokes lie on a dark ground, the minimum on a bright ground. Some images stay as
-    they are: Algorithm 1 moves them to the boundary.
+    they are.
 
     Parameters
     ----------

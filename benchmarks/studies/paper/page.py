@@ -218,10 +218,9 @@ What differs, and why:
   other rows start from edited images of the batch: turned, cut and pasted, shuffled, warped,
   rotated, erased, overlaid; without noise. The authors' code starts half of them from turned
   images.
-- **The box.** Most pixels are 0 or 1, on faces of the paper's B, and the projection on B undoes the
-  steps of Algorithm 1. Here negatives may leave the range of the pixels.
-- **Algorithm 1.** "conv" takes no Newton steps: they leave a texture, by which a network that pools
-  tells negatives from images. The other rows take 4, the default's subspaces 1.
+- **Algorithm 1.** Only "as-printed" takes Newton steps. Most pixels are 0 or 1, on faces of the
+  paper's B, and the projection on B undoes the steps; in a wider domain they act as [a wider
+  margin](ablation-mnist.md) does.
 - **Schedule.** "as-printed" stops after {steps:,} of the paper's 42,000 to 53,000 steps, which take
   about an hour a digit on a GPU: `--networks as-printed --steps 47000 --device cuda`. At width 128
   it had 75, 56 and 64 on the digits 0, 3 and 8 [after 1,450 steps](mnist-conv-gpu.md).
