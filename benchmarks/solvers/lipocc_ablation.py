@@ -27,6 +27,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "uniform-negatives": {"negatives": uniform},
     "keep-all-rows": {"novelty": True},
     "dense": {"network": "dense"},
+    "dense-T-0": {"network": "dense", "n_newton_steps": 0},
+    "dense-lambda-3": {"network": "dense", "regularization": 3.0},
 }
 # which initial negatives help where: the default of clean tables is the mixture of the three
 PRIORS: dict[str, dict[str, Any]] = {
@@ -60,7 +62,7 @@ class Solver(LipOCCSolver):
     ) -> tuple[bool, str | None]:
         if self.variant in OF_IMAGES and image_shape is None:
             return True, "compared on images"
-        if self.variant == "T-0" and image_shape is not None:
+        if self.variant in {"T-0", "dense-T-0"} and image_shape is not None:
             return True, "images take no Newton steps"
         if self.variant == "keep-all-rows" and contamination == 0:
             return True, "all rows are kept where they are clean"
