@@ -241,7 +241,7 @@ matrices, which shrinks the signal. Orthogonal convolutions lose less of it.
 Algorithm 1 from uniform noise to the level 2 m, T = 64, eta = 1: the first {n_samples} samples of
 each network and digit, not selected. Half of the default starts from the images, and its samples
 look like them. The dense and the norm-preserving network start from nothing, and the digit appears
-in noise. Networks that pool show little of it.
+in noise. "conv" draws bold strokes, of the digit for some digits.
 
 ![Samples of each network and digit](reproduction-samples.png)
 
