@@ -13,6 +13,7 @@ from conftest import ORTHOGONAL, random_states
 from small import cloud
 
 from pyod_lipocc import LipOCC
+from pyod_lipocc._random import on_host
 from pyod_lipocc.domains import Box
 from pyod_lipocc.lipschitz import OrthogonalConv2d, conv, dense, parameter_groups
 from pyod_lipocc.losses import hkr
@@ -108,6 +109,18 @@ def test_what_is_offered_beyond_scores_works():
     assert np.isfinite(detector.counterfactual(rows)).all()
     assert detector.sample(3, random_state=0).shape == (3, 64)
     assert np.isfinite(detector.partial_fit(X).decision_scores_).all()
+
+
+def test_a_generator_on_the_host_follows_that_of_the_gpu():
+    def draws():
+        generator = torch.Generator("cuda").manual_seed(0)
+        for _ in range(2):
+            yield float(torch.rand(1, generator=on_host(generator)))
+            torch.rand(1, generator=generator, device="cuda")
+
+    first, second = draws()
+    assert first != second
+    assert [first, second] == list(draws())
 
 
 NEGATIVES = {
