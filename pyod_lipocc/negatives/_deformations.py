@@ -18,9 +18,8 @@ __all__ = ["Erase", "Overlay", "Rotate", "Warp"]
 
 def background(images: Tensor) -> Tensor:
     """Return the median of the border pixels of a batch (n, c, h, w), by channel: (1, c, 1, 1)."""
-    rows = images[:, :, (0, -1)].flatten(2)
-    columns = images[:, :, :, (0, -1)].flatten(2)
-    border = torch.cat((rows, columns), dim=2).transpose(0, 1).flatten(1)
+    sides = images[:, :, 0], images[:, :, -1], images[..., 0], images[..., -1]
+    border = torch.cat(sides, dim=2).transpose(0, 1).flatten(1)
     # The mean of both middle numbers is that of the inverted images, inverted.
     middle = (border.median(1).values - (-border).median(1).values) / 2
     return middle.reshape(1, -1, 1, 1)
