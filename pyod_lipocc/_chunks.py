@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["CHUNK", "chunks"]
+__all__ = ["chunk_size", "chunks", "slices"]
 
-CHUNK = 512
-"""Rows handled at once wherever all of X is read: memory is bounded by it, not by n."""
+_ROWS = 512
+_NARROW = 64  # features
+
+
+def chunk_size(n_features: int) -> int:
+    """Return how many rows of a width are handled at once, wherever all of X is read.
+
+    What is computed from 512 wide rows stays in the cache. Of narrow rows a chunk has twice as
+    many, since these cost less than the Python between operators does.
+    """
+    return 2 * _ROWS if n_features <= _NARROW else _ROWS
+
+
+def slices(n: int, n_features: int) -> Iterator[slice]:
+    """Iterate over consecutive slices of n rows of a width."""
+    size = chunk_size(n_features)
+    return (slice(start, start + size) for start in range(0, n, size))
 
 
 def chunks(X: Any) -> Iterator[Any]:
-    """Iterate over consecutive slices of at most `CHUNK` rows."""
-    return (X[start : start + CHUNK] for start in range(0, len(X), CHUNK))
+    """Iterate over consecutive chunks of the rows of X, shape (n, d)."""
+    return (X[rows] for rows in slices(*X.shape))

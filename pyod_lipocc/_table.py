@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pyod_lipocc._chunks import chunks
+from pyod_lipocc._chunks import chunks, slices
 from pyod_lipocc._progress import unwatched
 
 __all__ = ["Indices", "Rows", "Table"]
@@ -131,8 +131,9 @@ class _InMemory(Table):
         use: Callable[[Rows], Any] = _itself,
     ) -> Any:
         taken = np.empty((len(chosen), self.shape[1]), dtype)
-        for batch, filled in zip(chunks(self.original(chosen)), chunks(taken), strict=True):
-            filled[:] = convert(self._X[batch])
+        rows = self.original(chosen)
+        for batch in slices(*taken.shape):
+            taken[batch] = convert(self._X[rows[batch]])
         return use(taken)
 
     def _blocks(self) -> Iterator[Rows]:

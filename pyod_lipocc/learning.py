@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pyod_lipocc._chunks import chunks
+from pyod_lipocc._chunks import chunks, slices
 from pyod_lipocc._isolation import one_thread
 from pyod_lipocc._progress import LOGGER, phase
 from pyod_lipocc._random import reproducible_convolutions, torch_generator
@@ -375,9 +375,9 @@ def _normal_by(network: nn.Module, rows: Tensor, recipe: Recipe) -> Tensor:
         phase("trimming", total=len(rows), verbose=recipe.verbose) as bar,
         _threads_for(network),
     ):
-        for batch, filled in zip(chunks(rows), chunks(f), strict=True):
-            filled.copy_(network(batch.to(weight)).flatten())
-            bar.update(len(batch))
+        for batch in slices(*rows.shape):
+            f[batch] = network(rows[batch].to(weight)).flatten()
+            bar.update(len(f[batch]))
     normal = torch.zeros(len(rows), dtype=torch.bool)
     normal[least(-f.numpy(), recipe.contamination)] = True
     return normal

@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from pyod_lipocc import explanations, export, persistence, synthesis
 from pyod_lipocc._checks import check_device
-from pyod_lipocc._chunks import chunks
+from pyod_lipocc._chunks import chunks, slices
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._progress import phase
 from pyod_lipocc._random import RandomState, numpy_generator, torch_generator
@@ -135,10 +135,10 @@ class SignedDistance:
             torch.inference_mode(),
             phase("scores", total=len(rows), verbose=verbose, leave=True, delay=1) as bar,
         ):
-            for batch, filled in zip(chunks(rows), chunks(scores), strict=True):
-                x = torch.from_numpy(np.array(batch, dtype=np.float64, order="C"))
-                filled[:] = scorer(x.to(self._device)).cpu().numpy()
-                bar.update(len(batch))
+            for batch in slices(*rows.shape):
+                x = torch.from_numpy(np.array(rows[batch], dtype=np.float64, order="C"))
+                scores[batch] = scorer(x.to(self._device)).cpu().numpy()
+                bar.update(len(x))
         return scores
 
     @isolated()

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import small
 
-from pyod_lipocc._chunks import CHUNK
+from pyod_lipocc._chunks import chunk_size
 from pyod_lipocc._table import Table
 from pyod_lipocc.learning import learn
 from pyod_lipocc.recipe import Recipe
 
 
-@given(n=st.integers(1, 3 * CHUNK), data=st.data())
+@given(n=st.integers(1, 3 * chunk_size(1)), data=st.data())
 def test_a_table_is_the_rows_that_are_left(n, data):
     X = np.arange(n)[:, None]
     left_out = np.array(data.draw(st.lists(st.integers(0, n - 1), unique=True)), dtype=int)
@@ -25,7 +25,7 @@ def test_a_table_is_the_rows_that_are_left(n, data):
     if len(left):
         blocks = table.fold(lambda rows: [rows], lambda some, more: some + more)
         np.testing.assert_array_equal(np.concatenate(blocks), left)
-        assert max(map(len, blocks)) <= CHUNK
+        assert max(map(len, blocks)) <= chunk_size(1)
         chosen = np.arange(0, len(left), 3)
         doubled = table.take(chosen, lambda rows: 2 * rows, np.float32)
         np.testing.assert_array_equal(doubled, 2 * left[chosen])

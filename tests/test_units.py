@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist, pdist
 from sklearn.preprocessing import StandardScaler
 
-from pyod_lipocc._chunks import chunks
+from pyod_lipocc._chunks import chunk_size, chunks
 from pyod_lipocc.domains import Ball, Box
 from pyod_lipocc.units import Scaling
 
@@ -33,10 +33,11 @@ def blob(rng):
 
 
 @pytest.mark.parametrize("n", [1, 1000, 10_000])
-def test_chunks_are_the_rows_in_order(n):
-    X = np.arange(n)[:, None]
+@pytest.mark.parametrize("n_features", [1, 50, 3000])
+def test_chunks_are_the_rows_in_order(n, n_features):
+    X = np.broadcast_to(np.arange(n)[:, None], (n, n_features))
     parts = list(chunks(X))
-    assert max(map(len, parts)) <= 1000
+    assert max(map(len, parts)) <= chunk_size(n_features)
     assert all(np.shares_memory(part, X) for part in parts)
     np.testing.assert_array_equal(np.concatenate(parts), X)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from pyod_lipocc._chunks import CHUNK
+from pyod_lipocc._chunks import chunk_size
 from pyod_lipocc._extras import import_extra
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc._progress import unwatched
@@ -107,11 +107,12 @@ class Blocks(Table):
         ]
 
     def aligned(self) -> Blocks:
-        """Return blocks that start at multiples of `CHUNK`, so that all chunks but one are whole.
+        """Return blocks that start where chunks do, so that all chunks but one are whole.
 
         The last bits of a score depend on how many rows a matrix product has.
         """
-        ends = {*(-(-self._starts[1:] // CHUNK) * CHUNK).clip(max=self._starts[-1]).tolist()}
+        size = chunk_size(self.shape[1])
+        ends = {*(-(-self._starts[1:] // size) * size).clip(max=self._starts[-1]).tolist()}
         lengths = np.diff([0, *sorted(ends - {0})]).tolist()
         return Blocks.of_array(self.array(np.float64).rechunk((tuple(lengths), self.shape[1])))
 

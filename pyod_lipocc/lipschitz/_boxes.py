@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pyod_lipocc._checks import check_integer
 from pyod_lipocc.lipschitz._components import Components, squared_distances
+from pyod_lipocc.lipschitz._kernels import argmin
 
 __all__ = ["NearestBox"]
 
@@ -88,9 +89,7 @@ class NearestBox(Components):
             inside = self._inside(along, self.half_width)
             # In place: memory of this size costs more than the arithmetic.
             squared += along.mul_(-2).add_(inside).mul_(inside).sum(2)
-        heights = squared.clamp_min_(0).sqrt_().add_(self.offset)
-        nearest: Tensor = heights.argmin(1)
-        return nearest
+        return argmin(squared.clamp_min_(0).sqrt_().add_(self.offset))
 
     @staticmethod
     def _inside(along: Tensor, half_width: Tensor) -> Tensor:

@@ -47,6 +47,13 @@ def _is_dual(x: Tensor) -> bool:
     return unpack_dual(x).tangent is not None
 
 
+def argmin(x: Tensor) -> Tensor:
+    """Return the place of the smallest number of each row of a matrix."""
+    if not x.is_cpu or is_transformed(x):
+        return x.argmin(1)
+    return torch.from_numpy(x.detach().numpy().argmin(1))
+
+
 def halves(x: Tensor, dim: int) -> tuple[Tensor, ...]:
     """Return the first half, the second half, and the last feature if their number is odd."""
     half = x.shape[dim] // 2

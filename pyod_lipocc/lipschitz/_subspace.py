@@ -139,6 +139,8 @@ class NearestSubspace(Components):
         """
         skipped = int(self.leave_one_out and self.training)
         k = self.n_nearest + skipped
+        if torch.numel(self.offset) == 1:
+            return torch.zeros_like(x[:, :1], dtype=torch.long)
         if self._screens(x, k):
             found, certain = self._screened(x, k)
             if not certain.all():
@@ -222,10 +224,12 @@ class NearestSubspace(Components):
         """
         v = x.unsqueeze(1) - self.centers[components]
         K, q, d = self._sizes()
-        if q:
+        basis = self.basis.reshape(K * q, d)
+        if q and K == 1:
+            v = v - ((coordinates * self.shrinkage()).flatten(1) @ basis).unsqueeze(1)
+        elif q:
             along = coordinates * self.shrinkage()
             removed = torch.zeros_like(along)
-            basis = self.basis.reshape(K * q, d)
             shadows = []
             for column in torch.split(components.unsqueeze(2).expand(-1, -1, q), 1, dim=1):
                 chosen = removed.scatter(1, column, along.gather(1, column))

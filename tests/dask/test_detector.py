@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from small import cloud
 
 from pyod_lipocc import LipOCC as Local
-from pyod_lipocc._chunks import CHUNK
+from pyod_lipocc._chunks import chunk_size
 from pyod_lipocc.domains import Ball
 from pyod_lipocc.lipschitz import dense
 
@@ -97,7 +97,7 @@ class TestLazyMethods:
 
     @pytest.mark.parametrize("name", LAZY)
     def test_answers_are_those_of_the_local_detector(self, detector, of_frames, name):
-        lengths = (CHUNK, 0, N - CHUNK)
+        lengths = (chunk_size(3), 0, N - chunk_size(3))
         expected = getattr(detector.to_local(), name)(X)
         np.testing.assert_array_equal(getattr(detector, name)(array(X, lengths)), expected)
         np.testing.assert_array_equal(getattr(detector, name)(X), expected)
