@@ -342,9 +342,10 @@ def _lowered(
     share = 1 - max(1 - components / len(rows), 0) / len(folds)
     lowered = np.empty(len(rows))
     with torch.no_grad():
+        f = network.eval()(rows)
         for fold in folds:
             others = np.setdiff1d(np.concatenate(folds), fold)
-            difference = (network.eval()(rows) - started_from(others).eval()(rows)).flatten()
+            difference = (f - started_from(others).eval()(rows)).flatten()
             lowered[fold] = share * (difference[fold] - difference[others].median()).numpy()
             progress()
     return lowered

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pyod_lipocc._checks import check_integer
 from pyod_lipocc.lipschitz._components import Components, squared_distances
-from pyod_lipocc.lipschitz._kernels import argmin
+from pyod_lipocc.lipschitz._kernels import argmin, sqrt_
 
 __all__ = ["NearestBox"]
 
@@ -84,12 +84,16 @@ class NearestBox(Components):
         boxes of nearly the same height may be confused.
         """
         squared = squared_distances(x, self.centers, self.centers.square().sum(1))
-        if torch.numel(self.basis):
-            along = self.coordinates(x)
-            inside = self._inside(along, self.half_width)
+        K, q, d = self._sizes()
+        if q:
+            # The boxes come last: torch adds numbers of one row several times slower than rows.
+            basis = self.basis.transpose(0, 1).reshape(q * K, d)
+            middle = torch.einsum("kqd,kd->qk", self.basis, self.centers).reshape(-1)
+            along = torch.addmm(middle, x, basis.T, beta=-1).view(x.shape[0], q, K)
+            inside = self._inside(along, self.half_width.T)
             # In place: memory of this size costs more than the arithmetic.
-            squared += along.mul_(-2).add_(inside).mul_(inside).sum(2)
-        return argmin(squared.clamp_min_(0).sqrt_().add_(self.offset))
+            squared += along.mul_(-2).add_(inside).mul_(inside).sum(1)
+        return argmin(sqrt_(squared.clamp_min_(0)).add_(self.offset))
 
     @staticmethod
     def _inside(along: Tensor, half_width: Tensor) -> Tensor:
@@ -103,9 +107,10 @@ class NearestBox(Components):
         v = x - self.centers[k]
         if torch.numel(self.half_width):
             basis = self.basis[k]
-            along = torch.einsum("nqd,nd->nq", basis, v)
+            # Products in batches, and their gradients, cost several times more than such sums.
+            along = (basis * v.unsqueeze(1)).sum(2)
             inside = self._inside(along, self.half_width[k])
-            v = v - torch.einsum("nqd,nq->nd", basis, inside)
+            v = v - (basis * inside.unsqueeze(2)).sum(1)
         height: Tensor = torch.linalg.vector_norm(v, dim=1) + self.offset[k]
         return (self.bias - height).unsqueeze(1)
 

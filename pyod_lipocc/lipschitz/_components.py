@@ -64,12 +64,6 @@ class Components(nn.Module):
         d = torch.numel(self.centers) // K
         return K, torch.numel(self.basis) // (K * d), d
 
-    def coordinates(self, x: Tensor) -> Tensor:
-        """Return U_k (x - mu_k) for every component, shape (n, K, q), by one matrix product."""
-        K, q, d = self._sizes()
-        along = torch.einsum("kqd,kd->kq", self.basis, self.centers).reshape(-1)
-        return torch.addmm(along, x, self.basis.reshape(K * q, d).T, beta=-1).view(x.shape[0], K, q)
-
     def stiefel_weights(self) -> list[nn.Parameter]:
         """Return the parameters that an optimiser must keep on the Stiefel manifold."""
         return [self.basis] if self.basis.shape[1] else []

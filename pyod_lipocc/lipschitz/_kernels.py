@@ -47,11 +47,22 @@ def _is_dual(x: Tensor) -> bool:
     return unpack_dual(x).tangent is not None
 
 
+def suits_numpy(x: Tensor) -> bool:
+    """Tell whether numpy may compute with the numbers of a tensor."""
+    return x.is_cpu and x.dtype in (torch.float32, torch.float64) and not is_transformed(x)
+
+
 def argmin(x: Tensor) -> Tensor:
     """Return the place of the smallest number of each row of a matrix."""
-    if not x.is_cpu or is_transformed(x):
-        return x.argmin(1)
-    return torch.from_numpy(x.detach().numpy().argmin(1))
+    return torch.from_numpy(x.numpy().argmin(1)) if suits_numpy(x) else x.argmin(1)
+
+
+def sqrt_(x: Tensor) -> Tensor:
+    """Replace numbers by their square roots."""
+    if not suits_numpy(x):
+        return x.sqrt_()
+    np.sqrt(x.numpy(), out=x.numpy())
+    return x
 
 
 def halves(x: Tensor, dim: int) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pyod_lipocc._checks import check_integer
 from pyod_lipocc.lipschitz._components import Components, squared_distances
-from pyod_lipocc.lipschitz._kernels import is_tracing, is_transformed
+from pyod_lipocc.lipschitz._kernels import is_tracing, is_transformed, sqrt_
 
 __all__ = ["NearestSubspace"]
 
@@ -130,6 +130,12 @@ class NearestSubspace(Components):
         inside = self.contraction.detach().clamp(0, 1)
         return 1 - (inside + (self.contraction - self.contraction.detach()))
 
+    def coordinates(self, x: Tensor) -> Tensor:
+        """Return U_k (x - mu_k) for every component, shape (n, K, q), by one matrix product."""
+        K, q, d = self._sizes()
+        along = torch.einsum("kqd,kd->kq", self.basis, self.centers).reshape(-1)
+        return torch.addmm(along, x, self.basis.reshape(K * q, d).T, beta=-1).view(x.shape[0], K, q)
+
     @torch.no_grad()
     def nearest(self, x: Tensor, coordinates: Tensor) -> Tensor:
         """Return the j components of least height for each row, shape (n, j).
@@ -168,7 +174,7 @@ class NearestSubspace(Components):
             squared = squared_distances(rows, self.centers, squares)
             if q:
                 squared -= torch.einsum("nkq,nkq,kq->nk", along, along, 1 - kept * kept)
-            found.append(_smallest(squared.clamp_min_(0).sqrt_().add_(self.offset), k))
+            found.append(_smallest(sqrt_(squared.clamp_min_(0)).add_(self.offset), k))
         return torch.cat(found)
 
     def _screened(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from pyod_lipocc.lipschitz._kernels import (
     is_transformed,
     max_min,
     numpy_sort,
+    suits_numpy,
     window_norm,
     windows,
 )
@@ -26,9 +27,6 @@ __all__ = [
     "l2_norm_pool",
     "scaled_avg_pool",
 ]
-
-
-_NUMPY_SORTS = (torch.float32, torch.float64)
 
 
 def group_sort2(x: Tensor, dim: int = -1) -> Tensor:
@@ -86,7 +84,7 @@ def full_sort(x: Tensor, dim: int = -1) -> Tensor:
     >>> full_sort(torch.tensor([1.0, 5.0, 3.0, 2.0]))
     tensor([1., 2., 3., 5.])
     """
-    if x.is_cpu and x.dtype in _NUMPY_SORTS and not is_transformed(x):
+    if suits_numpy(x):
         return numpy_sort(x, dim)
     return torch.sort(x, dim=dim).values
 
