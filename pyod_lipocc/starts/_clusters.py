@@ -168,7 +168,7 @@ def _boxes(rows: Tensor, n_boxes: int, seed: int) -> NearestBox:
     network = NearestBox(n_features, len(centers), q, generator=torch.Generator().manual_seed(seed))
     network.assign(centers=centers, half_width=torch.zeros(len(centers), q))
     sizes = torch.bincount(labels, minlength=len(centers)).tolist()
-    members = rows[labels.argsort(stable=True)].split(sizes)
+    members = torch.split(rows[labels.argsort(stable=True)], sizes)
     for k, (center, cluster) in enumerate(zip(centers, members, strict=True)):
         if len(cluster) <= q:
             continue  # too few to span the directions: the box stays a point
