@@ -7,43 +7,10 @@ from torch import Tensor, nn
 
 from pyod_lipocc._checks import check_integer
 from pyod_lipocc.lipschitz._components import Components, squared_distances
-from pyod_lipocc.lipschitz._kernels import is_tracing, is_transformed, sqrt_
+from pyod_lipocc.lipschitz._kernels import sqrt_
+from pyod_lipocc.lipschitz._search import blocks, candidates, smallest
 
 __all__ = ["NearestSubspace"]
-
-_GROUPS = (8, 4, 2)
-_FEW = 64  # torch's topk is several times faster for k at most the length of a row over 64
-_MANY = 2048  # from so many points on, single precision looks first
-_SPARE = 3  # candidates beyond those asked for
-_BLOCK = 2**19  # so many heights stay in the cache
-
-
-def _smallest(values: Tensor, k: int) -> Tensor:
-    """Return the places of the k smallest values of each row, in ascending order, shape (n, k).
-
-    The k smallest values are in the k groups of least minimum. One pass over a long row finds these
-    groups, several times faster than torch's topk.
-    """
-    n, K = values.shape
-    sizes = [] if is_tracing() else [size for size in _GROUPS if K // size >= _FEW * k]
-    if not sizes:
-        return values.topk(k, dim=1, largest=False).indices
-    size, n_groups = sizes[0], K // sizes[0]
-    grouped = torch.unflatten(values[:, : n_groups * size], 1, (size, n_groups))
-    groups = grouped.amin(1).topk(k, dim=1, largest=False, sorted=False).indices
-    columns = torch.arange(K, device=values.device)
-    members = columns[: n_groups * size].view(size, n_groups).T[groups].flatten(1)
-    candidates = torch.cat((members, columns[n_groups * size :].expand(n, -1)), dim=1)
-    best = values.gather(1, candidates).topk(k, dim=1, largest=False).indices
-    return candidates.gather(1, best)
-
-
-def _single_precision_is_single() -> bool:
-    """Tell whether matrix products of float32 are computed in float32, not in bfloat16 or TF32."""
-    setting = getattr(torch.backends.mkldnn, "matmul", None)
-    if setting is None:  # before torch 2.9
-        return torch.get_float32_matmul_precision() == "highest"
-    return setting.fp32_precision in ("none", "ieee")
 
 
 class NearestSubspace(Components):
@@ -147,22 +114,15 @@ class NearestSubspace(Components):
         k = self.n_nearest + skipped
         if torch.numel(self.offset) == 1:
             return torch.zeros_like(x[:, :1], dtype=torch.long)
-        if self._screens(x, k):
-            found, certain = self._screened(x, k)
-            if not certain.all():
-                doubtful = ~certain
-                found[doubtful] = self._by_squares(x[doubtful], coordinates[doubtful], k)
-        else:
-            found = self._by_squares(x, coordinates, k)
+        proposed = None if torch.numel(self.basis) else candidates(x, self.centers, self.offset, k)
+        if proposed is None:
+            return self._by_squares(x, coordinates, k)[:, skipped:]
+        exact, best = self.heights(x, proposed.points, x).topk(k, dim=1, largest=False)
+        found = proposed.points.gather(1, best)
+        doubtful = ~(exact[:, -1] <= proposed.beyond)
+        if doubtful.any():
+            found[doubtful] = self._by_squares(x[doubtful], coordinates[doubtful], k)
         return found[:, skipped:]
-
-    def _screens(self, x: Tensor, k: int) -> bool:
-        """Tell whether products in single precision help to choose, and torch computes such."""
-        K, q, d = self._sizes()
-        # The comparison of the candidates, number by number, must cost little.
-        helps = not q and max(_MANY, (k + _SPARE) * d) <= K
-        plain = x.is_cpu and not is_transformed(x, self.centers, self.offset)
-        return helps and x.dtype == torch.float64 and plain and _single_precision_is_single()
 
     def _by_squares(self, x: Tensor, coordinates: Tensor, k: int) -> Tensor:
         """Return the k components of least height, from squared lengths."""
@@ -170,50 +130,13 @@ class NearestSubspace(Components):
         kept = self.contraction.clamp(0, 1)
         _, q, _ = self._sizes()
         found = []
-        for rows, along in zip(*map(self._blocks, (x, coordinates)), strict=True):
+        n_points = torch.numel(self.offset)
+        for rows, along in zip(blocks(x, n_points), blocks(coordinates, n_points), strict=True):
             squared = squared_distances(rows, self.centers, squares)
             if q:
                 squared -= torch.einsum("nkq,nkq,kq->nk", along, along, 1 - kept * kept)
-            found.append(_smallest(sqrt_(squared.clamp_min_(0)).add_(self.offset), k))
+            found.append(smallest(sqrt_(squared.clamp_min_(0)).add_(self.offset), k))
         return torch.cat(found)
-
-    def _screened(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        r"""Return the k points of least height, and the rows whose choice is certain.
-
-        Let u be the unit roundoff of single precision and
-        :math:`w = \|x\| + \max_k \|\mu_k\|`. Squared distances in single precision are off by at
-        most :math:`e = (d + 6)\, u\, w^2`, distances by :math:`\sqrt e`, distances of at least r by
-        :math:`e / r`. Single precision proposes a few candidates more than k, double precision
-        compares them. The k best are certain if the last candidate, whatever its error, is higher:
-        all points that are no candidates are then higher as well.
-        """
-        single = torch.finfo(torch.float32)
-        lengths = torch.linalg.vector_norm(self.centers, dim=1)
-        centers, squares, offset = (
-            tensor.float() for tensor in (self.centers, lengths.square(), self.offset)
-        )
-        w = torch.linalg.vector_norm(x, dim=1) + lengths.max()
-        e = single.eps * (x.shape[1] + 8) * w.square() + single.tiny * x.shape[1]
-        chosen, least, last = [], [], []
-        for rows in self._blocks(x):
-            squared = squared_distances(rows.float(), centers, squares)
-            heights = squared.clamp_min_(0).sqrt_().add_(offset)
-            candidates = _smallest(heights, k + _SPARE)
-            exact, best = self.heights(rows, candidates, rows).topk(k, dim=1, largest=False)
-            chosen.append(candidates.gather(1, best))
-            least.append(exact[:, -1])
-            last.append(heights.gather(1, candidates[:, -1:]).squeeze(1).double())
-        beyond = torch.cat(last)
-        error = e / torch.maximum(beyond - self.offset.max(), e.sqrt())
-        error += 2 * single.eps * (w + self.offset.abs().max())
-        certain = (torch.cat(least) + error <= beyond) & beyond.isfinite()
-        return torch.cat(chosen), certain
-
-    def _blocks(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        """Split rows so that the heights of a block stay in the cache."""
-        if is_transformed(tensor):
-            return (tensor,)
-        return torch.split(tensor, max(_BLOCK // len(self.centers), 1))
 
     def heights(self, x: Tensor, components: Tensor, coordinates: Tensor) -> Tensor:
         """Return ||A_k (x - mu_k)|| + c_k of given components, by differences that do not cancel.

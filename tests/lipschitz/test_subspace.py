@@ -347,7 +347,7 @@ def test_values_must_fit_their_parameter():
 def test_points_are_chosen_as_their_differences_say(
     d, n_components, n_nearest, leave_one_out, n_copies, spread, scale, far, away, seed
 ):
-    """Many points are looked through in groups, and in single precision first: neither shows."""
+    """A tree of points, single precision and groups speed the search up: none shows."""
     network = NearestSubspace(
         d, n_components, n_nearest=n_nearest, leave_one_out=leave_one_out
     ).double()
@@ -356,7 +356,7 @@ def test_points_are_chosen_as_their_differences_say(
         centers=centers.repeat(n_copies, 1)[:n_components],
         offset=spread * scale * rows(n_components, 1, seed + 1)[:, 0],
     )
-    x = scale * (rows(20, d, seed + 2) + away)
+    x = scale * (rows(40, d, seed + 2) + away)
     x[::2] *= far
     x[0] = network.centers[0]
     with torch.no_grad():
@@ -369,6 +369,21 @@ def test_points_are_chosen_as_their_differences_say(
             error = (network.train(training)(x).squeeze(1) + mean).abs()
             # squares in double precision are off by the root of its roundoff
             assert (error <= 1e-7 * size).all()
+            assert network(torch.full_like(x, torch.nan)).isnan().all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("j", [1, 4])
+def test_points_that_a_tree_does_not_propose_are_higher(d, j):
+    n_points = 800
+    network = NearestSubspace(d, n_points, n_nearest=j).double()
+    apart = n_points ** (-1 / d)
+    network.assign(
+        centers=torch.rand(n_points, d, generator=torch.Generator().manual_seed(0)),
+        offset=apart * torch.rand(n_points, generator=torch.Generator().manual_seed(1)) * 0.9,
+    )
+    x = torch.rand(500, d, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    torch.testing.assert_close(network(x).detach(), by_definition(network, x), rtol=1e-12, atol=0)
 
 
 @pytest.mark.skipif(

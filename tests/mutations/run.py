@@ -51,13 +51,6 @@ MUTATIONS = [
         "test_learning.py",
     ),
     Mutation(
-        "negative images leave the range of the pixels",
-        "recipe.py",
-        "beyond = _BEYOND * (domain.high - domain.low)",
-        "beyond = 0 * (domain.high - domain.low)",
-        "test_recipe.py",
-    ),
-    Mutation(
         "the mean over ranks",
         "distributed.py",
         "flat.div_(self.size)",
@@ -121,8 +114,15 @@ MUTATIONS = [
         "contracts/test_layers.py",
     ),
     Mutation(
+        "the offsets of points beyond those of a tree",
+        "lipschitz/_search.py",
+        "last + offset.min() - error",
+        "last + offset.max() - error",
+        "lipschitz/test_subspace.py",
+    ),
+    Mutation(
         "the error of distances in single precision",
-        "lipschitz/_subspace.py",
+        "lipschitz/_search.py",
         "error = e / torch.maximum(",
         "error = 1e-3 * e / torch.maximum(",
         "lipschitz/test_subspace.py",
