@@ -1,1 +1,0 @@
-"""The frontier of accuracy: what certified functions and their sums reach."""
