@@ -54,7 +54,7 @@ __all__ = ["LipOCC"]
 
 _OF_A_RANK = ("callbacks", "device", "process_group", "random_state", "verbose")
 _RULES = {"contamination": "contamination", "alpha": "conformal", "attack_radius": "conformal"}
-OF_TRAINING_ROWS = ("decision_scores_", "labels_")
+OF_TRAINING_ROWS = ("decision_scores_", "labels_", "_lowered")
 """Fitted attributes that a detector for scoring lacks."""
 
 _FITTED: dict[str, type] = {
@@ -63,6 +63,7 @@ _FITTED: dict[str, type] = {
     "threshold_": Real,
     "contamination_": Real,
     "labels_": np.ndarray,
+    "_lowered": np.ndarray,
     "n_features_in_": Integral,
     "feature_names_in_": np.ndarray,
     "history_": History,
@@ -1075,8 +1076,10 @@ class LipOCC(BaseDetector):
         saved = {k: v for k, v in values["parameters"].items() if not is_missing(v)}
         check_parameters(saved, cls.__name__)
         fitted = {name: values["fitted"][name] for name in _FITTED if name in values["fitted"]}
-        # Early files of format 1 lack these.
+        # Early files lack these.
         fitted.setdefault("calibration_scores_", np.empty(0))
+        if "decision_scores_" in fitted:
+            fitted.setdefault("_lowered", np.empty(0))
         rule = ThresholdRule.of(values["parameters"])
         if "labels_" in fitted:
             share = float(np.mean(fitted["labels_"]))
@@ -1092,7 +1095,8 @@ class LipOCC(BaseDetector):
         names = fitted.get("feature_names_in_", distance.scaling.location)
         fits = len(names) == len(distance.scaling.location) == fitted["n_features_in_"]
         n_labels = len(fitted.get("labels_", range(reference.n)))
-        if not (fits and n_labels == reference.n and np.isfinite(fitted["threshold_"])):
+        fits &= n_labels == reference.n and len(fitted.get("_lowered", ())) in (0, n_labels)
+        if not (fits and np.isfinite(fitted["threshold_"])):
             raise ValueError("the fitted attributes do not go together")
         detector._write(distance, fitted, reference, reset=True)
         return detector
@@ -1133,10 +1137,13 @@ class LipOCC(BaseDetector):
     ) -> Self:
         """Score and label the training rows, then write all fitted attributes."""
         scores, calibration_scores = self._score(learned, recipe, rows, held_out)
+        lowered = np.zeros(len(scores) if len(learned.folded) else 0)
+        lowered[learned.folded] = learned.lowered
         fitted = {
             "distance_": learned.distance,
             "decision_scores_": scores,
             "calibration_scores_": calibration_scores,
+            "_lowered": lowered,
             "history_": learned.history,
             **columns,
             "fit_seconds_": time.perf_counter() - started,

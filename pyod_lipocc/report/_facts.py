@@ -183,9 +183,11 @@ def _are_trained_on(detector: Any, rows: npt.NDArray[Any], own: Floats, trained:
 
     See `learning.training_scores`: the network leaves a row out, or its score is raised.
     """
-    distance = detector.distance_
+    distance, lowered = detector.distance_, detector._lowered
     if leaves_rows_out(distance.network):
         alike = own, distance.scores(rows, leave_own_out=True)
+    elif len(lowered):
+        alike = own, own + lowered
     else:
         alike = own, own + (trained - own).max()
     tolerance = 1e-6 * np.abs(trained).max()

@@ -209,7 +209,14 @@ def test_certified_radii_are_those_of_the_detector():
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"network": "nearest-subspace"}, {"threshold": "conformal"}, {}]
+    "parameters",
+    [
+        {"network": "nearest-subspace"},
+        {"network": "clusters"},
+        {"network": "clusters", "novelty": True},
+        {"threshold": "conformal"},
+        {},
+    ],
 )
 def test_training_rows_are_told_from_others(parameters):
     detector, known = small(**parameters).fit(cloud()), "The given rows are the training rows"
