@@ -172,6 +172,11 @@ def roc_auc(folder: Path, protocol: str) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def versions(folder: Path) -> str:
+    """Return which code made the files."""
+    return ", ".join(sorted({str(np.load(path)["version"]) for path in folder.glob("*.npz")}))
+
+
 def by_set(values: pd.DataFrame) -> pd.DataFrame:
     """Return the means over the splits; sets in order."""
     means = values.T.groupby(level=0).mean().T
@@ -256,14 +261,14 @@ def draw(found: dict[str, pd.DataFrame]) -> Figure:
         ax.set_xticks(places, means.columns, rotation=45, ha="right", fontsize=8)
         ax.set(ylabel="ROC AUC, %", title=f"{protocol} training part")
         ax.grid(axis="y", alpha=0.3)
-    ax.legend(fontsize=8, ncols=5)
+    figure.legend(*ax.get_legend_handles_labels(), fontsize=8, ncols=5, loc="outside lower center")
     return figure
 
 
 PAGE = """\
 # The frontier: what was learned about tables
 
-Made by `make frontier`. Code: pyod_lipocc {digest}.
+Made by `make frontier`. Code (this study-pyod_lipocc): {versions}.
 
 Each function of LipOCC has a proven Lipschitz constant. The mean of two functions has one too. The
 splits are those of the benchmark, {n_splits} of each set; ADBench's sets have outliers in the
@@ -309,7 +314,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     draw(found).savefig(options.output / "frontier.png", dpi=100, metadata={"Software": None})
     text = PAGE.format(
-        digest=DIGEST, n_splits=N_SPLITS, train=MOST_TRAIN, test=MOST_TEST, n_explore=len(EXPLORE)
+        versions=versions(options.runs),
+        n_splits=N_SPLITS,
+        train=MOST_TRAIN,
+        test=MOST_TEST,
+        n_explore=len(EXPLORE),
     )
     for protocol, values in found.items():
         text += SECTION.format(
