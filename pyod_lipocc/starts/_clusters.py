@@ -19,9 +19,9 @@ from pyod_lipocc.starts._subspaces import principal_subspace
 __all__ = ["clusters"]
 
 _MOST_ROWS = 4096  # clustered: more rows move no centre of so few
-_STARTS = 3
 _POINTS, _POINTS_OF_CLEAN_ROWS = 64, 128
-_BOXES = (64, 32, 16)
+_STARTS_OF_CLEAN_ROWS = 2
+_BOXES = (64, 16)
 _MOST_DIRECTIONS = 5
 _DEVIATIONS = 2.0  # in half a box
 _TENTH = 0.1  # of the rows, by which isolation is measured
@@ -48,11 +48,11 @@ def clusters(
     ============== ==============================================================================
     rows           f, up to a constant, is minus the mean of
     ============== ==============================================================================
-    clean          the distance to the nearest of 128 centres of K-means, and the distances to the
-                   nearest of 64, of 32 and of 16 boxes, each three times
-    contaminated   the distance to the nearest of 64 centres, isolated centres pushed away, three
-                   times; from 4 features on, with the same weight, the distance to the principal
-                   subspace that holds 90 % of the variance
+    clean          the distances to the nearest of 128 centres of K-means, of 64 boxes and of 16
+                   boxes, each twice
+    contaminated   the distance to the nearest of 64 centres, isolated centres pushed away; from 4
+                   features on also, with the same weight, the distance to the principal subspace
+                   that holds 90 % of the variance
     ============== ==============================================================================
 
     A box lies along the first principal directions of the rows of a cluster: half as many as there
@@ -100,13 +100,12 @@ def clusters(
     if contamination:
         looks_normal = torch.full((len(seen),), True) if normal is None else normal[chosen]
         seen = _without_outliers(seen, looks_normal, contamination, next(seeds))
-        points = Mean(*(_points(seen, _POINTS, next(seeds), _TENTH) for _ in range(_STARTS)))
-        network: nn.Module = points
+        network: nn.Module = _points(seen, _POINTS, next(seeds), _TENTH)
         if n_features > _FEW_FEATURES:
-            network = Mean(points, principal_subspace(seen, most_directions=n_features - 1))
+            network = Mean(network, principal_subspace(seen, most_directions=n_features - 1))
     else:
         experts = []
-        for _ in range(_STARTS):
+        for _ in range(_STARTS_OF_CLEAN_ROWS):
             experts.append(_points(seen, _POINTS_OF_CLEAN_ROWS, next(seeds)))
             experts += [_boxes(seen, n_boxes, next(seeds)) for n_boxes in _BOXES]
         network = Mean(*experts)

@@ -26,6 +26,8 @@ from pyod_lipocc.dask import LipOCC
 N = 1500
 X = cloud(N, 3) * [1.0, 5.0, 0.1] + [0.0, 3.0, -1.0]
 UNEQUAL = (400, 0, 7, 1093)
+CHUNKS = cloud(3 * N, 3)  # more rows than are handled at once
+WIDE = cloud(N, 70)  # so wide that fewer are
 QUICK = {"max_iter": 10, "random_state": 0}
 NARROW = partial(dense, hidden=(16, 16))
 LAZY = ("decision_function", "signed_distance", "predict", "certified_radius", "predict_proba")
@@ -69,6 +71,12 @@ def test_a_fit_has_the_bits_of_a_fit_in_memory(name):
     assert bits(LipOCC(**parameters).fit(array(X, UNEQUAL))) == expected
 
 
+def test_a_fit_on_several_chunks_has_the_bits_of_a_fit_in_memory():
+    assert chunk_size(WIDE.shape[1]) < N
+    expected = bits(Local(network=NARROW, **QUICK).fit(WIDE))
+    assert bits(LipOCC(network=NARROW, **QUICK).fit(array(WIDE, UNEQUAL))) == expected
+
+
 def test_a_random_network_draws_as_in_memory():
     """Builders and modules of users may draw from torch's global generator."""
     import torch
@@ -97,11 +105,11 @@ class TestLazyMethods:
 
     @pytest.mark.parametrize("name", LAZY)
     def test_answers_are_those_of_the_local_detector(self, detector, of_frames, name):
-        lengths = (chunk_size(3), 0, N - chunk_size(3))
-        expected = getattr(detector.to_local(), name)(X)
-        np.testing.assert_array_equal(getattr(detector, name)(array(X, lengths)), expected)
-        np.testing.assert_array_equal(getattr(detector, name)(X), expected)
-        rows = frame(X, lengths)
+        lengths = (chunk_size(3), 0, len(CHUNKS) - chunk_size(3))
+        expected = getattr(detector.to_local(), name)(CHUNKS)
+        np.testing.assert_array_equal(getattr(detector, name)(array(CHUNKS, lengths)), expected)
+        np.testing.assert_array_equal(getattr(detector, name)(CHUNKS), expected)
+        rows = frame(CHUNKS, lengths)
         found = getattr(of_frames, name)(rows).compute()
         np.testing.assert_array_equal(found.to_numpy(), expected)
         assert (found.index == rows.compute().index).all()
