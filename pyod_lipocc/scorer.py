@@ -134,5 +134,5 @@ class Scorer(nn.Module):
         z = ((X - self.location) / self.scale).clamp(-self.farthest, self.farthest)
         with torch.autocast(X.device.type, enabled=False):
             f: Tensor = self.network(z.to(self.margin.dtype))
-        # The difference is nan where a number is not finite, else 0.
-        return self.margin - self.unit * f.reshape(-1) + (X - X).sum(dim=1).to(f.dtype)
+        # A row times 0 is nan where a number is not finite, else 0.
+        return self.margin - self.unit * f.reshape(-1) + (X * 0).sum(dim=1).to(f.dtype)

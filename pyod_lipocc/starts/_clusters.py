@@ -43,7 +43,7 @@ def clusters(
     contamination: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
-    r"""Build distances to clusters of the rows: some hundreds of components for any number of rows.
+    r"""Build distances to clusters of the rows: 416 components at most, for any number of rows.
 
     ============== ==============================================================================
     rows           f, up to a constant, is minus the mean of
