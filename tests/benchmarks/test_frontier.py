@@ -70,7 +70,7 @@ def test_the_page_follows_from_the_files_and_no_file_is_made_twice(synthetic, tm
 
     frontier.main(["--runs", str(tmp_path / "runs"), "--output", str(tmp_path), "--page-only"])
     page = (tmp_path / "frontier.md").read_text(encoding="utf-8")
-    assert page.count("| LipOCC and dense |") == 2
+    assert page.count("| LipOCC and dense | LipOCC |") == 2
     assert "explore 1 | report 1" in page
     assert (tmp_path / "frontier.png").stat().st_size > 0
 
