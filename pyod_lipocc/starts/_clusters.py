@@ -20,8 +20,8 @@ __all__ = ["clusters"]
 
 _MOST_ROWS = 4096  # clustered: more rows move no centre of so few
 _POINTS, _POINTS_OF_CLEAN_ROWS = 64, 128
-_STARTS_OF_CLEAN_ROWS = 2
-_BOXES = (64, 16)
+_STARTS_OF_CLEAN_ROWS = 3
+_BOXES = (64, 32, 16)
 _MOST_DIRECTIONS = 5
 _DEVIATIONS = 2.0  # in half a box
 _TENTH = 0.1  # of the rows, by which isolation is measured
@@ -43,13 +43,13 @@ def clusters(
     contamination: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
-    r"""Build distances to clusters of the rows: 416 components at most, for any number of rows.
+    r"""Build distances to clusters of the rows: 720 components at most, for any number of rows.
 
     ============== ==============================================================================
     rows           f, up to a constant, is minus the mean of
     ============== ==============================================================================
-    clean          the distances to the nearest of 128 centres of K-means, of 64 boxes and of 16
-                   boxes, each twice
+    clean          the distance to the nearest of 128 centres of K-means, and the distances to the
+                   nearest of 64, of 32 and of 16 boxes, each three times
     contaminated   the distance to the nearest of 64 centres, isolated centres pushed away; from 4
                    features on also, with the same weight, the distance to the principal subspace
                    that holds 90 % of the variance
