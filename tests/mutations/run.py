@@ -450,6 +450,20 @@ MUTATIONS = [
         "report/test_report.py",
     ),
     Mutation(
+        "a report knows the training rows by the scores of the fit",
+        "report/_facts.py",
+        "alike = own, own + lowered",
+        "alike = own, own",
+        "report/test_report.py",
+    ),
+    Mutation(
+        "blocks of a collection start where chunks do",
+        "dask/_blocks.py",
+        "size = chunk_size(self.shape[1])",
+        "size = 1",
+        "dask/test_detector.py",
+    ),
+    Mutation(
         "a report takes no new rows for training rows",
         "report/_facts.py",
         "np.minimum(*differences) <= tolerance",
