@@ -7,17 +7,20 @@ from typing import Any
 
 __all__ = ["chunk_size", "chunks", "slices"]
 
-_ROWS = 512
-_NARROW = 64  # features
+_FEWEST_ROWS, _MOST_ROWS = 512, 2048
+_NUMBERS = 2**16
 
 
 def chunk_size(n_features: int) -> int:
     """Return how many rows of a width are handled at once, wherever all of X is read.
 
-    What is computed from 512 wide rows stays in the cache. Of narrow rows a chunk has four times as
-    many, since these cost less than the Python between operators does.
+    What is computed from 512 wide rows stays in the cache. Of narrow rows a chunk has up to four
+    times as many, since these cost less than the Python between operators does.
     """
-    return 4 * _ROWS if n_features <= _NARROW else _ROWS
+    size = _MOST_ROWS
+    while size > _FEWEST_ROWS and size * n_features > _NUMBERS:
+        size //= 2
+    return size
 
 
 def slices(n: int, n_features: int) -> Iterator[slice]:
