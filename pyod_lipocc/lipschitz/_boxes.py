@@ -84,21 +84,28 @@ class NearestBox(Components):
         :math:`v = x - \mu`, :math:`a = U v` and c its part inside the box. By cancellation, only
         boxes of nearly the same height may be confused.
         """
-        K, q, d = self._sizes()
+        K, q, _ = self._sizes()
         squares = self.centers.square().sum(1)
-        # The boxes come last: torch adds numbers of one row several times slower than rows.
-        basis = self.basis.transpose(0, 1).reshape(q * K, d)
-        middle = torch.einsum("kqd,kd->qk", self.basis, self.centers).reshape(-1)
         found = []
         for rows in blocks(x, K * (q + 1)):
             squared = squared_distances(rows, self.centers, squares)
             if q:
-                along = torch.addmm(middle, rows, basis.T, beta=-1).view(rows.shape[0], q, K)
+                along = self._along(rows)
                 inside = self._inside(along, self.half_width.T)
                 # In place: memory of this size costs more than the arithmetic.
                 squared += along.mul_(-2).add_(inside).mul_(inside).sum(1)
             found.append(argmin(sqrt_(squared.clamp_min_(0)).add_(self.offset)))
         return torch.cat(found)
+
+    def _along(self, x: Tensor) -> Tensor:
+        """Return U_k (x - mu_k) for every box, shape (n, q, K), by one matrix product.
+
+        The boxes come last: torch adds numbers of one row several times slower than rows.
+        """
+        K, q, d = self._sizes()
+        basis = self.basis.transpose(0, 1).reshape(q * K, d)
+        middle = torch.einsum("kqd,kd->qk", self.basis, self.centers).reshape(-1)
+        return torch.addmm(middle, x, basis.T, beta=-1).view(x.shape[0], q, K)
 
     @staticmethod
     def _inside(along: Tensor, half_width: Tensor) -> Tensor:

@@ -104,11 +104,11 @@ def _by_single_precision(x: Tensor, centers: Tensor, offset: Tensor, c: int) -> 
         heights = sqrt_(squared.clamp_min_(0)).add_(offsets)
         points.append(smallest(heights, c))
         last.append(heights.gather(1, points[-1][:, -1:]).squeeze(1).double())
-    beyond = torch.cat(last)
-    error = e / torch.maximum(beyond - offset.max(), e.sqrt())
+    highest = torch.cat(last)
+    error = e / torch.maximum(highest - offset.max(), e.sqrt())
     error += 2 * single.eps * (w + offset.abs().max())
-    certain = torch.where(beyond.isfinite(), beyond - error, -torch.inf)
-    return Candidates(torch.cat(points), certain)
+    beyond = torch.where(highest.isfinite(), highest - error, -torch.inf)
+    return Candidates(torch.cat(points), beyond)
 
 
 def _single_precision_is_single() -> bool:
