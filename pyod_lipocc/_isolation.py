@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-__all__ = ["SharedSettings", "gradients_possible", "isolated", "one_thread", "without_autocast"]
+__all__ = [
+    "SharedSettings",
+    "gradients_possible",
+    "isolated",
+    "one_blas_thread",
+    "one_thread",
+    "without_autocast",
+]
 
 _AUTOCAST = [
     kind for kind in ("cpu", "cuda", "xpu", "mps") if torch.amp.is_autocast_available(kind)
@@ -141,3 +150,14 @@ _PRECISION = SharedSettings(
 # threads to come, which the last thread that leaves must restore.
 one_thread = SharedSettings(torch.get_num_threads, torch.set_num_threads, 1, copied=True)
 """Context in which torch computes in the calling thread alone."""
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def one_blas_thread() -> AbstractContextManager[None]:
+    """Return a context in which numpy and scipy multiply matrices in the calling thread alone."""
+    limited: AbstractContextManager[None] = _blas().limit(limits=1)
+    return limited

@@ -243,9 +243,9 @@ class LipOCC(BaseDetector):
                      images Newton steps act as a wider margin does.
     `sampler`        Algorithm 1, towards the level -m as the paper prints it; towards -1.5 m for a
                      network that starts from rows of a table.
-    `max_iter`       1,000; 10 for a network that starts from rows. Images: 1,600 and 100; 800 for
+    `max_iter`       1,000; 5 for a network that starts from rows. Images: 1,600 and 100; 800 for
                      contaminated images and a network that does not pool.
-    `batch_size`     256; 64 for images and a network that does not start from rows; 32 for a
+    `batch_size`     256; 64 for a network that starts from rows. Images: 64 and 256; 32 for a
                      network that pools.
     `learning_rate`  Falls linearly to 0: from 5e-3; from 2e-2 for a network that pools; from 1e-3,
                      or m / 50 if that is less, for a network that starts from rows.
@@ -255,8 +255,8 @@ class LipOCC(BaseDetector):
     choose the normal images of the first training; the scores of each training choose those of the
     next.
 
-    Each of fewer than 2,000 rows of a table is scored by a start from the other four fifths of the
-    rows, too: that tells how much too low the network scores the rows that it has seen.
+    Each of fewer than 2,000 rows of a table is scored by a start from the other three quarters of
+    the rows, too: that tells how much too low the network scores the rows that it has seen.
 
     A network starts from a random subset of larger sets; clusters from 4,096 rows of these:
 

@@ -33,7 +33,7 @@ _RETRIMMINGS = 2
 _SHORT_GRADIENTS = 0.6
 _TRAINING_NUMBERS = 2**25  # float32 numbers held for training
 _TRIMMED_ROWS = 2**14  # rows searched for outliers: each is compared with thousands
-_FOLDS, _FEW_ROWS = 5, 2000  # of which each is scored by a start from the other folds
+_FOLDS, _FEW_ROWS = 4, 2000  # of which each is scored by a start from the other folds
 _START_OF_TABLES, _START_OF_IMAGES = 4096, 8192  # rows that a network may start from
 _START_OF_CLEAN_TABLES, _START_NUMBERS = 16384, 2**17
 

@@ -78,7 +78,7 @@ def training_of(
     few small steps of training suffice: of a table so few that they cost no more than the start. Of
     a rate that falls from r to 0, n steps of Adam move a parameter by about r n / 2 at most, so no
     coordinate of a centre and no radius moves by more than a margin; of tables, by more than a
-    tenth. Other networks of images train longer, unless outliers are among the images: a long
+    twentieth. Other networks of images train longer, unless outliers are among the images: a long
     training learns these too.
 
     Images take no Newton steps. Along the gradient of a 1-Lipschitz network f rises by no more than
@@ -89,7 +89,7 @@ def training_of(
     of_images = p["image_shape"] is not None
     sampler: Sampler
     if starts_from_rows(network):
-        batch_size, max_iter = 256, 100 if of_images else 10
+        batch_size, max_iter = (256, 100) if of_images else (64, 5)
         n_newton_steps, sampler = 1, partial(newton_raphson, level=-1.5)
         schedule = LinearDecay(min(1e-3, margin / 50), 0.0)
     else:

@@ -3,7 +3,7 @@
 Three builders may be the `network` of a detector. They take ``rows``, the rows to start from.
 
 ==================  ==========================================================================
-`clusters`          distances to points and boxes, 720 at most, for tables of any size
+`clusters`          distances to points and boxes, 480 at most, for tables of any size
 `nearest_subspace`  distances to rows and to subspaces, for tables and images of any width
 `inscribed_balls`   signed distance to the shape that the rows fill, for up to 5 features
 ==================  ==========================================================================

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from sklearn import config_context
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
+from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
-from pyod_lipocc._isolation import isolated
+from pyod_lipocc._isolation import isolated, one_blas_thread
 from pyod_lipocc.lipschitz import Mean, NearestBox, NearestSubspace
 from pyod_lipocc.starts._batches import in_batches
 from pyod_lipocc.starts._subspaces import principal_subspace
@@ -20,7 +19,7 @@ __all__ = ["clusters"]
 
 _MOST_ROWS = 4096  # clustered: more rows move no centre of so few
 _POINTS, _POINTS_OF_CLEAN_ROWS = 64, 128
-_STARTS_OF_CLEAN_ROWS = 3
+_STARTS_OF_CLEAN_ROWS = 2
 _BOXES = (64, 32, 16)
 _MOST_DIRECTIONS = 5
 _DEVIATIONS = 2.0  # in half a box
@@ -28,6 +27,7 @@ _TENTH = 0.1  # of the rows, by which isolation is measured
 _MOST_CLUMPED = 0.25  # contamination of which a clump is told from normal rows
 _CLOSE = 0.01  # of normal rows are closer together than a clump of outliers
 _FEW_FEATURES = 3  # without a principal subspace
+_FEW_TO_DECOMPOSE = 24  # features
 _ROUNDS = 4  # of K-means: more change no score
 _LEAST_SHARE_BELOW = 0.05  # of the rows below the margin
 
@@ -43,13 +43,13 @@ def clusters(
     contamination: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
-    r"""Build distances to clusters of the rows: 720 components at most, for any number of rows.
+    r"""Build distances to clusters of the rows: 480 components at most, for any number of rows.
 
     ============== ==============================================================================
     rows           f, up to a constant, is minus the mean of
     ============== ==============================================================================
     clean          the distance to the nearest of 128 centres of K-means, and the distances to the
-                   nearest of 64, of 32 and of 16 boxes, each three times
+                   nearest of 64, of 32 and of 16 boxes, each twice
     contaminated   the distance to the nearest of 64 centres, isolated centres pushed away; from 4
                    features on also, with the same weight, the distance to the principal subspace
                    that holds 90 % of the variance
@@ -97,8 +97,9 @@ def clusters(
     chosen = torch.from_numpy(np.random.default_rng(next(seeds)).permutation(len(rows)))
     chosen = chosen[:_MOST_ROWS]
     seen = rows[chosen]
+    looks_normal = torch.full((len(seen),), True) if normal is None else normal[chosen]
+    members = seen[looks_normal]
     if contamination:
-        looks_normal = torch.full((len(seen),), True) if normal is None else normal[chosen]
         seen = _without_outliers(seen, looks_normal, contamination, next(seeds))
         network: nn.Module = _points(seen, _POINTS, next(seeds), _TENTH)
         if n_features > _FEW_FEATURES:
@@ -109,7 +110,6 @@ def clusters(
             experts.append(_points(seen, _POINTS_OF_CLEAN_ROWS, next(seeds)))
             experts += [_boxes(seen, n_boxes, next(seeds)) for n_boxes in _BOXES]
         network = Mean(*experts)
-    members = rows if normal is None else rows[normal]
     values = in_batches(network, members).numpy()
     below = float(np.quantile(values, max(contamination, _LEAST_SHARE_BELOW)))
     for component in network.modules():
@@ -134,17 +134,16 @@ def _without_outliers(rows: Tensor, normal: Tensor, contamination: float, seed: 
 def _cluster(rows: Tensor, n_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return the centres of K-means and the cluster of each row.
 
-    K-means starts from rows drawn at random, each counted once. Where many rows coincide, as rows
-    of discrete features do, there are then fewer clusters, and rare rows do not get their own.
+    K-means starts from rows drawn at random. Where many rows coincide, as rows of discrete features
+    do, some clusters have no rows and are left out, and rare rows do not get their own.
     """
     drawn = np.random.default_rng(seed).permutation(len(rows))[:n_clusters]
-    first = np.unique(rows[torch.from_numpy(drawn)].numpy(), axis=0)
-    means = KMeans(len(first), init=first, n_init=1, max_iter=_ROUNDS)
-    unchecked = config_context(assume_finite=True, skip_parameter_validation=True)
-    with unchecked, warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # clusters may merge
-        means.fit(rows.numpy())
-    return torch.from_numpy(means.cluster_centers_).to(rows), torch.from_numpy(means.labels_).long()
+    X = rows.numpy()
+    with one_blas_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a cluster without rows
+        centers, labels = kmeans2(X, X[drawn], iter=_ROUNDS, minit="matrix")
+    used, labels = np.unique(labels, return_inverse=True)
+    return torch.from_numpy(centers[used]).to(rows), torch.from_numpy(labels)
 
 
 def _points(rows: Tensor, n_points: int, seed: int, share: float = 0.0) -> NearestBox:
@@ -164,23 +163,55 @@ def _boxes(rows: Tensor, n_boxes: int, seed: int) -> NearestBox:
     n_features = rows.shape[1]
     q = min(max(n_features // 2, 1), _MOST_DIRECTIONS)
     centers, labels = _cluster(rows, n_boxes, seed)
-    network = NearestBox(n_features, len(centers), q, generator=torch.Generator().manual_seed(seed))
-    network.assign(centers=centers, half_width=torch.zeros(len(centers), q))
+    basis = torch.eye(q, n_features).repeat(len(centers), 1, 1)
+    half_width = torch.zeros(len(centers), q)
     sizes = torch.bincount(labels, minlength=len(centers)).tolist()
-    members = torch.split(rows[labels.argsort(stable=True)], sizes)
-    for k, (center, cluster) in enumerate(zip(centers, members, strict=True)):
-        if len(cluster) <= q:
-            continue  # too few to span the directions: the box stays a point
-        network.basis[k], deviations = _principal_directions(cluster - center, q)
-        network.half_width[k] = _DEVIATIONS * deviations
+    centred = (rows - centers[labels])[labels.argsort(stable=True)]
+    members = torch.split(centred.double(), sizes)
+    # Too few rows do not span the directions: their boxes stay points.
+    spanned = [k for k, size in enumerate(sizes) if size > q]
+    if spanned:
+        directions, deviations = _principal_directions([members[k] for k in spanned], q)
+        basis[spanned] = directions.to(basis)
+        half_width[spanned] = _DEVIATIONS * deviations.to(basis)
+    network = NearestBox(n_features, len(centers), generator=torch.Generator())
+    network.assign(centers=centers)
+    network.basis, network.half_width = nn.Parameter(basis), nn.Parameter(half_width)
     return network
 
 
-def _principal_directions(v: Tensor, q: int) -> tuple[Tensor, Tensor]:
-    """Return the first q principal directions of centred rows, and the deviations along them."""
-    n, d = v.shape
-    if n < d:
-        _, lengths, basis = torch.linalg.svd(v, full_matrices=False)
-        return basis[:q], lengths[:q] / n**0.5
-    variances, basis = torch.linalg.eigh(v.T @ v / n)  # several times faster, of few features
-    return basis.T.flip(0)[:q], variances.flip(0)[:q].clamp_min(0).sqrt()
+def _principal_directions(clusters: Sequence[Tensor], q: int) -> tuple[Tensor, Tensor]:
+    """Return the first q principal directions of each cluster, and the deviations along them.
+
+    One call decomposes all covariances, unless there are many features: the products of the rows of
+    a small cluster are then far fewer numbers. In single precision, LAPACK returns nan for
+    covariances of discrete features: squares of their rounding underflow.
+
+    Parameters
+    ----------
+    clusters : sequence of Tensor of shape (n_k, d)
+        Centred rows, more than q, in double precision.
+    q : int
+
+    Returns
+    -------
+    directions : Tensor of shape (K, q, d)
+    deviations : Tensor of shape (K, q)
+    """
+    d = clusters[0].shape[1]
+    axes = clusters[0].new_empty(len(clusters), d, q)
+    variances = clusters[0].new_empty(len(clusters), q)
+    covariances, tall = [], []
+    for k, v in enumerate(clusters):
+        if len(v) < d and d > _FEW_TO_DECOMPOSE:
+            squares, vectors = torch.linalg.eigh(v @ v.T)
+            axes[k], variances[k] = v.T @ vectors[:, -q:], squares[-q:] / len(v)
+        else:
+            covariances.append(v.T @ v / len(v))
+            tall.append(k)
+    if tall:
+        squares, vectors = torch.linalg.eigh(torch.stack(covariances))
+        axes[tall], variances[tall] = vectors[:, :, -q:], squares[:, -q:]
+    if len(tall) < len(clusters):
+        axes = torch.linalg.qr(axes).Q
+    return axes.mT, variances.clamp_min(0).sqrt()

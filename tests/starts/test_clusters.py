@@ -63,6 +63,16 @@ def test_copies_of_rows_make_fewer_clusters():
     assert network(rare).max() < network(frequent).min()
 
 
+@pytest.mark.parametrize("seed", [39, 378, 405, 516])
+def test_features_that_are_constant_in_a_cluster_leave_its_box_finite(seed):
+    """The mean of copies is rounded: LAPACK's single precision cannot square what remains."""
+    generator = torch.Generator().manual_seed(seed)
+    informative = torch.randn(100, 2, generator=generator).round(decimals=1)
+    constant = torch.randn(1, 7, generator=generator).expand(100, 7)
+    rows = torch.cat([informative, constant], dim=1)
+    assert all(weight.isfinite().all() for weight in built(rows, seed=seed).parameters())
+
+
 def test_a_generator_decides_and_the_global_one_stays(global_rngs_untouched):
     rows = gaussian(300, 3)
     first, second = built(rows), built(rows)
