@@ -11,8 +11,8 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
 from pyod_lipocc._isolation import isolated, one_blas_thread
-from pyod_lipocc.lipschitz import Mean, NearestBox, NearestSubspace
-from pyod_lipocc.starts._batches import in_batches
+from pyod_lipocc.lipschitz import Mean, NearestBox
+from pyod_lipocc.starts._constant import raise_above
 from pyod_lipocc.starts._subspaces import principal_subspace
 
 __all__ = ["clusters"]
@@ -29,7 +29,6 @@ _CLOSE = 0.01  # of normal rows are closer together than a clump of outliers
 _FEW_FEATURES = 3  # without a principal subspace
 _FEW_TO_DECOMPOSE = 24  # features
 _ROUNDS = 4  # of K-means: more change no score
-_LEAST_SHARE_BELOW = 0.05  # of the rows below the margin
 
 
 @isolated()
@@ -75,7 +74,7 @@ def clusters(
         Rows that look normal; None: all. They decide on the constant, and on clumps.
     margin : float, default=0.0
         m: f is at least m on all normal rows but the most distant. These are 5 % of the rows, or
-        the share `contamination` if it is larger.
+        the share `contamination` if it is larger; of more than 1,024 rows, of a sample.
     contamination : float, default=0.0
         c, share of outliers among `rows`.
     generator : torch.Generator, optional
@@ -110,11 +109,7 @@ def clusters(
             experts.append(_points(seen, _POINTS_OF_CLEAN_ROWS, next(seeds)))
             experts += [_boxes(seen, n_boxes, next(seeds)) for n_boxes in _BOXES]
         network = Mean(*experts)
-    values = in_batches(network, members).numpy()
-    below = float(np.quantile(values, max(contamination, _LEAST_SHARE_BELOW)))
-    for component in network.modules():
-        if isinstance(component, (NearestBox, NearestSubspace)):
-            component.bias.add_(margin - below)
+    raise_above(network, members, margin, contamination)
     return network
 
 

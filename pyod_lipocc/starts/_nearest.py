@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pyod_lipocc._isolation import isolated
 from pyod_lipocc.lipschitz import GaussianBlur, Mean, NearestSubspace
 from pyod_lipocc.starts._batches import in_batches
+from pyod_lipocc.starts._constant import raise_above
 from pyod_lipocc.starts._neighbours import prototypes
 from pyod_lipocc.starts._subspaces import k_subspaces, principal_subspace
 
@@ -21,7 +21,6 @@ _MOST_COMPONENTS = 30
 _FEWEST_COMPONENTS = 5
 _STARTS = 3  # of K-means
 _PIXELS_OF_BLUR = 40  # side of an image over the deviation of the blur
-_LEAST_SHARE_BELOW = 0.05  # of the rows below the margin
 
 
 @isolated()
@@ -66,7 +65,7 @@ def nearest_subspace(
         Rows that look normal; None: all. The others are centres of tables only, pushed away.
     margin : float, default=0.0
         m: f is at least m on all rows but the most distant. These are 5 % of the rows, or the share
-        `contamination` if it is larger.
+        `contamination` if it is larger; of more than 1,024 rows, of a sample.
     contamination : float, default=0.0
         Share of outliers among `rows`.
     image_shape : sequence of int or None, default=None
@@ -126,12 +125,7 @@ def nearest_subspace(
     else:
         experts = [prototypes(rows, n_nearest=2 if image_shape is None else 1)]
     network = nn.Sequential(*filters, experts[0] if len(experts) == 1 else Mean(*experts))
-    with torch.no_grad():
-        below = np.quantile(
-            in_batches(network, members).numpy(), max(contamination, _LEAST_SHARE_BELOW)
-        )
-        for expert in experts:
-            expert.bias.add_(margin - float(below))
+    raise_above(network, members, margin, contamination)
     return network
 
 
