@@ -10,7 +10,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pyod_lipocc._checks import check_image_shape, check_integer
 from pyod_lipocc._isolation import isolated
-from pyod_lipocc.report import _facts
+from pyod_lipocc.report._abnormal import most_abnormal
+from pyod_lipocc.report._certificates import certificates, guarantees
+from pyod_lipocc.report._given import given
+from pyod_lipocc.report._scores import drift, quantiles, scores
+from pyod_lipocc.report._summary import summary, versions
+from pyod_lipocc.report._threshold import rule_text
+from pyod_lipocc.report._training import history, parameters
 
 __all__ = ["render"]
 
@@ -39,25 +45,25 @@ def render(detector: Any, X: Any = None, *, normal_rows: Any = None, n_rows: int
     check_integer("n_rows", n_rows, 0)
     if detector.image_shape is not None:
         check_image_shape(detector.image_shape, detector.n_features_in_)
-    rows = None if X is None else _facts.given(detector, X)
-    normal = None if normal_rows is None else _facts.given(detector, normal_rows)
+    rows = None if X is None else given(detector, X)
+    normal = None if normal_rows is None else given(detector, normal_rows)
     return _fill(
         {
             "now": datetime.now(timezone.utc),
-            "summary": _facts.summary(detector),
+            "summary": summary(detector),
             "standardized": detector.distance_.scaling.standardized,
-            "rule": _facts.rule_text(detector),
-            "scores": _facts.scores(detector),
-            "quantiles": _facts.quantiles(detector.decision_scores_),
-            "certificates": _facts.certificates(detector, rows),
+            "rule": rule_text(detector),
+            "scores": scores(detector),
+            "quantiles": quantiles(detector.decision_scores_),
+            "certificates": certificates(detector, rows),
             "rows": rows,
             "normal_given": normal is not None,
-            "drift": None if rows is None or rows.trained_on else _facts.drift(detector, rows),
-            "shown": [] if rows is None else _facts.most_abnormal(detector, rows, normal, n_rows),
-            "history": _facts.history(detector),
-            "parameters": _facts.parameters(detector),
-            "versions": _facts.versions(),
-            "guarantees": _facts.guarantees(detector),
+            "drift": None if rows is None or rows.trained_on else drift(detector, rows),
+            "shown": [] if rows is None else most_abnormal(detector, rows, normal, n_rows),
+            "history": history(detector),
+            "parameters": parameters(detector),
+            "versions": versions(),
+            "guarantees": guarantees(detector),
         }
     )
 

@@ -444,14 +444,14 @@ MUTATIONS = [
     ),
     Mutation(
         "radii on the page of a report are rounded downwards",
-        "report/_facts.py",
+        "report/_certificates.py",
         "number(r, 3, ROUND_FLOOR)",
         "number(r, 3, ROUND_CEILING)",
         "report/test_report.py",
     ),
     Mutation(
         "a report knows the training rows by the scores of the fit",
-        "report/_facts.py",
+        "report/_given.py",
         "alike = own, own + lowered",
         "alike = own, own",
         "report/test_report.py",
@@ -465,7 +465,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a report takes no new rows for training rows",
-        "report/_facts.py",
+        "report/_given.py",
         "np.minimum(*differences) <= tolerance",
         "np.minimum(*differences) <= np.inf",
         "report/test_report.py",
