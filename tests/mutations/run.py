@@ -212,6 +212,13 @@ MUTATIONS = [
         "dask/test_allocator.py",
     ),
     Mutation(
+        "covariances are decomposed in double precision",
+        "starts/_clusters.py",
+        "centred.double()",
+        "centred",
+        "starts/test_clusters.py",
+    ),
+    Mutation(
         "training rows are left out of their own score",
         "learning.py",
         "    if len(own):\n",
