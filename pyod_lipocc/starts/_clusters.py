@@ -207,6 +207,7 @@ def _principal_directions(clusters: Sequence[Tensor], q: int) -> tuple[Tensor, T
     if tall:
         squares, vectors = torch.linalg.eigh(torch.stack(covariances))
         axes[tall], variances[tall] = vectors[:, :, -q:], squares[:, -q:]
+    axes, variances = axes.flip(2), variances.flip(1)  # from the largest variance on
     if len(tall) < len(clusters):
-        axes = torch.linalg.qr(axes).Q
+        axes = torch.linalg.qr(axes).Q  # axes of no variance follow the others
     return axes.mT, variances.clamp_min(0).sqrt()

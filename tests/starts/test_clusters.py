@@ -73,6 +73,20 @@ def test_features_that_are_constant_in_a_cluster_leave_its_box_finite(seed):
     assert all(weight.isfinite().all() for weight in built(rows, seed=seed).parameters())
 
 
+@pytest.mark.parametrize("d", [6, 30])
+def test_the_widest_side_of_a_box_lies_along_its_rows(d):
+    """The rows of each cluster span one direction, fewer than a box has."""
+    line = torch.eye(d)[:1]
+    rows = gaussian(300, 1, seed=1) * line
+    for box in built(rows).modules():
+        if isinstance(box, NearestBox) and box.half_width.numel():
+            widest = box.half_width.max(dim=1)
+            along = box.basis[torch.arange(len(box.basis)), widest.indices] @ line[0]
+            spanned = widest.values > 0
+            assert spanned.any()
+            assert torch.allclose(along[spanned].abs(), torch.ones(()), atol=1e-4)
+
+
 def test_a_generator_decides_and_the_global_one_stays(global_rngs_untouched):
     rows = gaussian(300, 3)
     first, second = built(rows), built(rows)
