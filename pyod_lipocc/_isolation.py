@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -153,11 +153,19 @@ one_thread = SharedSettings(torch.get_num_threads, torch.set_num_threads, 1, cop
 
 
 @cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")
+def _blas() -> list[Any]:
+    found: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
+    return found
 
 
-def one_blas_thread() -> AbstractContextManager[None]:
-    """Return a context in which numpy and scipy multiply matrices in the calling thread alone."""
-    limited: AbstractContextManager[None] = _blas().limit(limits=1)
-    return limited
+def _read_blas() -> list[int]:
+    return [library.get_num_threads() for library in _blas()]
+
+
+def _write_blas(counts: list[int] | None) -> None:
+    for library, count in zip(_blas(), counts or [1] * len(_blas()), strict=True):
+        library.set_num_threads(count)
+
+
+one_blas_thread = SharedSettings(_read_blas, _write_blas, None)
+"""Context in which numpy and scipy multiply matrices in the calling thread alone."""

@@ -6,6 +6,8 @@ import copy
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -373,6 +375,30 @@ class TestSharedSettings:
             assert seen == [(torch.float32, 1)] * 2
             assert torch.get_default_dtype() == torch.float64
         assert torch.get_num_threads() == threads_before
+
+    def test_blas_has_one_thread_until_the_last_thread_leaves(self):
+        """In a process of its own: OpenBLAS forgets its number of threads at a fork."""
+        script = """
+import threading
+from threadpoolctl import threadpool_info, threadpool_limits
+from pyod_lipocc._isolation import one_blas_thread
+
+def counts():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+with threadpool_limits(2):
+    one_blas_thread.__enter__()
+    other = threading.Thread(target=one_blas_thread.__enter__)
+    other.start()
+    other.join()
+    one_blas_thread.__exit__()
+    print(counts())
+    one_blas_thread.__exit__()
+    print(counts())
+"""
+        command = [sys.executable, "-c", script]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert printed.split() == ["{1}", "{2}"]
 
     def test_a_fit_gives_the_same_bits_with_any_number_of_threads(self, detector):
         with setting(torch.get_num_threads, torch.set_num_threads, 2):

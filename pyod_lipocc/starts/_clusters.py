@@ -134,7 +134,7 @@ def _cluster(rows: Tensor, n_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
     """
     drawn = np.random.default_rng(seed).permutation(len(rows))[:n_clusters]
     X = rows.numpy()
-    with one_blas_thread(), warnings.catch_warnings():
+    with one_blas_thread, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a cluster without rows
         centers, labels = kmeans2(X, X[drawn], iter=_ROUNDS, minit="matrix")
     used, labels = np.unique(labels, return_inverse=True)
