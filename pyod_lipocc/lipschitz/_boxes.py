@@ -87,7 +87,7 @@ class NearestBox(Components):
         K, q, _ = self._sizes()
         squares = self.centers.square().sum(1)
         found = []
-        for rows in blocks(x, K * (q + 1)):
+        for rows in blocks(x, 2 * K * (q + 1)):  # coordinates, and their parts inside
             squared = squared_distances(rows, self.centers, squares)
             if q:
                 along = self._along(rows)
