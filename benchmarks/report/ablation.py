@@ -13,7 +13,7 @@ from benchmarks.report.tables import markdown, percent
 
 ABLATION = "LipOCC-ablation"
 DEFAULT = "default"
-DEFAULT_VALUES = {"T": "1", "lambda": "100", "steps": "10"}
+DEFAULT_VALUES = {"T": "1", "lambda": "100", "steps": "5"}  # of tables
 
 
 def ablation_columns(runs: pd.DataFrame) -> dict[str, Callable[[str], pd.Series]]:

@@ -13,7 +13,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pyod.models.iforest import IForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from pyod_lipocc import LipOCC
 from pyod_lipocc.datasets import load_digits_one_class
+from pyod_lipocc.domains import Ball
+from pyod_lipocc.recipe import Recipe
 
 pytest.importorskip("benchopt", reason='needs the extra "benchmarks"')
 from benchopt.benchmark import Benchmark
@@ -26,7 +29,7 @@ from benchmarks.benchmark_utils.measure import PeakMemory
 from benchmarks.benchmark_utils.protocols import contaminated_digit, one_class_split
 from benchmarks.benchmark_utils.solver import source_digest
 from benchmarks.report import __main__ as report
-from benchmarks.report.ablation import ABLATION
+from benchmarks.report.ablation import ABLATION, DEFAULT_VALUES
 from benchmarks.report.pages import PROTOCOLS, write
 from benchmarks.report.runs import newest, read_benchopt, read_kept
 from benchmarks.report.section import CERTIFIED, Section
@@ -259,6 +262,20 @@ def test_runs_of_earlier_reports_need_not_know_every_column(outputs, tmp_path):
     certified = page[page.index("Certified ROC AUC") : page.index("Accuracy of the best")]
     assert "KNN[k=1]" in certified
     assert "KNN[k=5]" not in certified
+
+
+def test_the_figure_of_the_ablation_has_the_defaults_of_tables():
+    detector = LipOCC(novelty=True, random_state=0).fit(
+        np.random.default_rng(0).normal(size=(60, 4))
+    )
+    recipe = Recipe.of(detector.get_params(deep=False))
+    training = recipe.training(detector.network_, 0.1, Ball(9.0).expand(4))
+    found = {
+        "T": training.n_newton_steps,
+        "lambda": detector.regularization,
+        "steps": training.max_iter,
+    }
+    assert {name: float(value) for name, value in DEFAULT_VALUES.items()} == found
 
 
 def test_the_ablation_page_alone_shows_the_variants(outputs, tmp_path):
